@@ -1,0 +1,239 @@
+"""Runs that wait: kept once, claimed once, tried again, put away."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from sqlmodel import Session, col, select, update
+
+from triage import db, jobs
+from triage.db import Job
+from triage.domain import RunRef
+from triage.jobs import State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from sqlalchemy.engine import Engine
+
+PROJECT = "11111111-2222-3333-4444-555555555555"
+RUN = RunRef(PROJECT, 42)
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    made = db.open_engine(f"sqlite:///{tmp_path}/triage.db")
+    db.migrate(made)
+    yield made
+    made.dispose()
+
+
+def stored(engine: Engine) -> Job:
+    with Session(engine, expire_on_commit=False) as session:
+        return session.exec(select(Job)).one()
+
+
+def change(engine: Engine, **values: Any) -> None:
+    with Session(engine) as session, session.begin():
+        session.exec(update(Job).values(**values))
+
+
+def claimed(engine: Engine, worker: str = "a") -> Job:
+    job = jobs.claim(engine, worker)
+    assert job is not None
+    return job
+
+
+def put(engine: Engine) -> None:
+    assert jobs.put(engine, RUN, marker="1000")
+
+
+def in_threads(count: int, work: Callable[[int], None]) -> None:
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def test_a_run_told_twice_is_one_job(engine: Engine) -> None:
+    assert jobs.put(engine, RUN, marker="1000")
+    assert not jobs.put(engine, RUN, marker="1000")
+
+
+@pytest.mark.parametrize("marker", ["999", "1001"])
+def test_a_finish_told_a_second_apart_is_the_same_finish(engine: Engine, marker: str) -> None:
+    assert jobs.put(engine, RUN, marker="1000")
+    assert not jobs.put(engine, RUN, marker=marker)
+
+
+@pytest.mark.parametrize("marker", ["1002", "", "stage:Deploy:1", "told:1000"])
+def test_a_run_that_ends_again_is_another_job(engine: Engine, marker: str) -> None:
+    assert jobs.put(engine, RUN, marker="1000")
+    assert jobs.put(engine, RUN, marker=marker)
+
+
+def test_runs_of_two_projects_or_environments_are_told_apart(engine: Engine) -> None:
+    others = [RunRef("other", 42), RunRef(PROJECT, 42, "release", 1), RunRef(PROJECT, 42, "release", 2)]
+    assert all(jobs.put(engine, ref) for ref in [RUN, *others])
+
+
+def test_fifty_tellings_at_once_are_one_job(engine: Engine) -> None:
+    told: list[bool] = []
+    in_threads(50, lambda _: told.append(jobs.put(engine, RUN, marker="1000")))
+    assert Counter(told) == {True: 1, False: 49}
+
+
+def test_no_job_is_claimed_by_two_workers(engine: Engine) -> None:
+    for number in range(1, 41):
+        jobs.put(engine, RunRef(PROJECT, number))
+    taken: list[int] = []
+
+    def work(number: int) -> None:
+        while job := jobs.claim(engine, f"worker-{number}"):
+            taken.append(job.run_id)
+            assert jobs.complete(engine, job, "done")
+
+    in_threads(6, work)
+    assert sorted(taken) == list(range(1, 41))
+    assert jobs.unfinished(engine) == 0
+
+
+def test_nothing_waiting_is_no_job(engine: Engine) -> None:
+    assert jobs.claim(engine, "a") is None
+
+
+def test_a_claimed_job_is_not_offered_again_while_its_lease_runs(engine: Engine) -> None:
+    put(engine)
+    claimed(engine)
+    assert jobs.claim(engine, "b") is None
+
+
+def test_a_completed_job_keeps_what_came_of_it(engine: Engine) -> None:
+    put(engine)
+    assert jobs.complete(engine, claimed(engine), "Read 1 log.")
+    row = stored(engine)
+    assert (row.state, row.outcome, row.lease) == (State.COMPLETED, "Read 1 log.", None)
+    assert row.finished_at is not None
+    assert jobs.claim(engine, "a") is None
+
+
+def test_a_failed_job_waits_and_counts_an_attempt(engine: Engine) -> None:
+    put(engine)
+    assert jobs.retry(engine, claimed(engine), "connection reset")
+    row = stored(engine)
+    assert (row.state, row.attempts, row.error) == (State.RETRYABLE, 1, "connection reset")
+    assert row.available_at > db.now()
+    assert jobs.claim(engine, "a") is None
+
+
+def test_a_job_that_fails_too_often_is_discarded(engine: Engine) -> None:
+    put(engine)
+    change(engine, attempts=jobs.MAX_ATTEMPTS - 1)
+    assert jobs.retry(engine, claimed(engine), "still broken")
+    assert stored(engine).state == State.DISCARDED
+    assert jobs.claim(engine, "a") is None
+
+
+def test_a_snooze_consumes_no_attempt(engine: Engine) -> None:
+    put(engine)
+    for _ in range(3 * jobs.MAX_ATTEMPTS):
+        assert jobs.snooze(engine, claimed(engine), 0, "throttled")
+    row = stored(engine)
+    assert (row.state, row.attempts, row.crashes) == (State.RETRYABLE, 0, 0)
+
+
+def test_a_snoozed_job_comes_back_at_its_time(engine: Engine) -> None:
+    put(engine)
+    jobs.snooze(engine, claimed(engine), 60, "throttled")
+    assert jobs.claim(engine, "a") is None
+    change(engine, available_at=db.now())
+    assert claimed(engine).run_id == 42
+
+
+def test_a_cancelled_job_never_comes_back(engine: Engine) -> None:
+    put(engine)
+    assert jobs.cancel(engine, claimed(engine), "The run is gone.")
+    assert stored(engine).state == State.CANCELLED
+    assert jobs.claim(engine, "a") is None
+
+
+def test_the_job_of_a_dead_worker_is_taken_over(engine: Engine) -> None:
+    put(engine)
+    assert jobs.claim(engine, "dead", lease_seconds=-1)
+    job = claimed(engine, "alive")
+    assert (job.crashes, job.attempts) == (1, 0)
+
+
+def test_a_job_that_kills_its_workers_is_put_in_quarantine(engine: Engine) -> None:
+    put(engine)
+    claims = 0
+    while jobs.claim(engine, f"worker-{claims}", lease_seconds=-1):
+        claims += 1
+    assert claims == jobs.MAX_CRASHES + 1
+    assert stored(engine).state == State.QUARANTINED
+
+
+def test_quarantine_does_not_hold_up_the_next_job(engine: Engine) -> None:
+    put(engine)
+    change(engine, state=State.RUNNING, crashes=jobs.MAX_CRASHES, lease="dead", lease_until=db.now())
+    jobs.put(engine, RunRef(PROJECT, 43))
+    assert claimed(engine).run_id == 43
+
+
+def test_a_worker_that_lost_its_lease_writes_nothing(engine: Engine) -> None:
+    put(engine)
+    late = jobs.claim(engine, "a", lease_seconds=-1)
+    assert late is not None
+    claimed(engine, "a")  # the same worker, but another claim
+    assert not jobs.complete(engine, late, "too late")
+    assert not jobs.retry(engine, late, "too late")
+    assert not jobs.snooze(engine, late, 5, "too late")
+    assert not jobs.cancel(engine, late, "too late")
+    assert not jobs.extend(engine, late)
+    row = stored(engine)
+    assert (row.state, row.attempts, row.outcome) == (State.RUNNING, 0, "")
+
+
+def test_a_heartbeat_keeps_the_job(engine: Engine) -> None:
+    put(engine)
+    job = jobs.claim(engine, "a", lease_seconds=-1)
+    assert job is not None
+    assert jobs.extend(engine, job)
+    assert jobs.claim(engine, "b") is None
+
+
+def test_waits_double_up_to_a_cap() -> None:
+    waits = [jobs.backoff_seconds(attempts) for attempts in range(1, jobs.MAX_ATTEMPTS + 1)]
+    assert 3 < waits[0] < 7
+    assert max(waits) <= 4 * 3600 * 1.25
+    assert timedelta(hours=24).total_seconds() < sum(waits) < timedelta(hours=48).total_seconds()
+
+
+def test_waits_are_spread() -> None:
+    assert len({jobs.backoff_seconds(3) for _ in range(20)}) > 1
+
+
+def test_a_finished_job_can_be_played_again(engine: Engine) -> None:
+    put(engine)
+    job = claimed(engine)
+    assert job.id is not None
+    assert not jobs.replay(engine, job.id), "it is still running"
+    change(engine, state=State.QUARANTINED, crashes=6, attempts=3, lease=None)
+    assert jobs.replay(engine, job.id)
+    again = claimed(engine)
+    assert (again.crashes, again.attempts, again.error) == (0, 0, "")
+
+
+def test_the_job_that_waited_longest_comes_first(engine: Engine) -> None:
+    for number in (1, 2, 3):
+        jobs.put(engine, RunRef(PROJECT, number))
+    with Session(engine) as session, session.begin():
+        early = db.now() - timedelta(hours=1)
+        session.exec(update(Job).where(col(Job.run_id) == 3).values(available_at=early))
+    assert claimed(engine).run_id == 3

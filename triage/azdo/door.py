@@ -1,0 +1,430 @@
+"""What triage asks of Azure DevOps and tells it, one method each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from triage.azdo import shapes, urls
+from triage.azdo.wire import NotThere, Wire
+from triage.errors import Cancel, RetryLater
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from datetime import datetime
+
+    from triage.domain import Connection, Identity, Run, RunRef, TimelineRecord
+
+# Resource areas and locations, as the SDK's clients name them (azure-devops 7.1.0b4).
+_BUILD = "965220d5-5bb9-42cf-8d67-9b146df2a5a4"
+_ENDPOINT = "1814ab31-2f4f-4a9f-8761-f4d77dc5a5d7"
+_WORK = "5264459e-e5e0-4bd8-b118-0985e68a4ec5"
+_GIT = "4e080c62-fa21-4fbc-8fef-2a10a2b38049"
+_IDENTITY = "8a3d49b8-91f0-46ef-b33d-dda338c25db3"
+
+_BUILDS = (_BUILD, "0cd358e1-9217-4d94-8269-1c1ee6f93dcf", "7.1-preview.7")
+_TIMELINE = (_BUILD, "8baac422-4c6e-4de5-8532-db96d92acffa", "7.1-preview.2")
+_LOGS = (_BUILD, "35a80daf-7f30-45fc-86e8-6b813d9c90df", "7.1-preview.2")
+_DEFINITIONS = (_BUILD, "dbeaf647-6167-421a-bda9-c9327b25e2e6", "7.1-preview.7")
+_TAGS = (_BUILD, "6e6114b2-8161-44c8-8f6c-c5505782427f", "7.1-preview.3")
+_ENDPOINTS = (_ENDPOINT, "e85f1c62-adfc-4b74-b618-11a150fb195e", "7.1-preview.4")
+_HISTORY = (_ENDPOINT, "10a16738-9299-4cd1-9a81-fd23ad6200d0", "7.1-preview.1")
+_CREATE = (_WORK, "62d3d110-0047-428c-ad3c-4fe872c91c74", "7.1-preview.3")
+_ITEMS = (_WORK, "72c7ddf8-2cdc-4f60-90cd-ab71c14a399b", "7.1-preview.3")
+_WIQL = (_WORK, "1a9c53f7-f243-4447-b110-35ef023636e4", "7.1-preview.2")
+_COMMENTS = (_WORK, "608aac0a-32e1-4493-a863-b9cf4566d257", "7.1-preview.4")
+_TYPES = (_WORK, "7c8d7a76-4a09-43e8-b5df-bd792f4ac6aa", "7.1-preview.2")
+_STATES = (_WORK, "7c9d7a76-4a09-43e8-b5df-bd792f4ac6aa", "7.1-preview.1")
+_CATEGORIES = (_WORK, "9b9f5734-36c8-415e-ba67-f83b45c31408", "7.1-preview.2")
+_THREADS = (_GIT, "ab6e2e5d-a0b7-4153-b64a-a4efe0d49449", "7.1-preview.1")
+_THREAD_COMMENTS = (_GIT, "965a3ec7-5ed8-455a-bdcb-835a5ea7fe7b", "7.1-preview.1")
+_STATUSES = (_GIT, "b5f6bb4f-8d1e-4d79-8d11-4c9172c99c35", "7.1-preview.1")
+_IDENTITIES = (_IDENTITY, "28010c54-d0c0-4c89-a5b0-1c9e188b9fb7", "7.1-preview.1")
+
+_PATCH = "application/json-patch+json"
+_YAML_MAX = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Use:
+    """One entry of a connection's execution history: which run used it."""
+
+    plan_type: str  # Build, Release
+    owner_id: int  # build or release id
+    definition_id: int
+    result: str
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True)
+class Thread:
+    """A comment thread on a pull request."""
+
+    id: int
+    status: str
+    properties: Mapping[str, str]
+    comments: tuple[tuple[int, str], ...]  # comment id, text
+
+
+@dataclass(frozen=True)
+class WorkItem:
+    """A work item as it stands on the server."""
+
+    id: int
+    revision: int
+    url: str  # its page
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    relations: tuple[Mapping[str, Any], ...] = ()
+
+
+def connect(url: str, token: str, *, extra_hosts: Sequence[str] = ()) -> Door:
+    """Return a door to the organisation at `url`; one per thread. Sends nothing yet.
+
+    Raises UsageError when `url` is no organisation's address.
+    """
+    return Door(url, token, frozenset(host.lower() for host in extra_hosts))
+
+
+class Door:
+    """One organisation, seen with one token."""
+
+    def __init__(self, url: str, token: str, extra_hosts: frozenset[str] = frozenset()) -> None:
+        self.organization_url, self.organization = urls.organization(url)
+        self._wire = Wire(self.organization_url, token, extra_hosts)
+        self._types: dict[str, dict[str, frozenset[str]]] = {}
+
+    # Runs
+
+    def run(self, ref: RunRef) -> Run:
+        """Read a run again by its id. Raises Cancel when it is gone."""
+        if ref.kind == "release":
+            raise Cancel(f"Release {ref.id}: logs of classic releases are not read yet.")
+        try:
+            body = self._wire.get(*_BUILDS, route={"project": ref.project, "buildId": ref.id})
+        except NotThere:
+            raise Cancel(
+                f"Run {ref.id} of project {ref.project} does not exist (any more), or triage's token "
+                "may not see it (Build: read)."
+            ) from None
+        if shapes.whole(body, "id") != ref.id:
+            raise RetryLater(f"Azure DevOps gave another answer than run {ref.id}.")
+        project = shapes.text(shapes.child(body, "project"), "name") or ref.project
+        return shapes.run(ref, body, self.run_url(project, ref.id))
+
+    def timeline(self, ref: RunRef, timeline_id: str | None = None) -> tuple[TimelineRecord, ...]:
+        """Return the records of a run's last attempt, or of another timeline; none for a run without jobs."""
+        route: dict[str, str | int] = {"project": ref.project, "buildId": ref.id}
+        if timeline_id:
+            route["timelineId"] = timeline_id
+        try:
+            body = self._wire.get(*_TIMELINE, route=route)
+        except NotThere:
+            return ()
+        return tuple(shapes.record(each) for each in shapes.items(body, "records"))
+
+    def log_sizes(self, ref: RunRef) -> dict[int, int]:
+        """Return how many lines each log of a run has."""
+        body = self._wire.get(*_LOGS, route={"project": ref.project, "buildId": ref.id})
+        return {
+            shapes.whole(each, "id") or 0: shapes.whole(each, "lineCount") or 0
+            for each in shapes.items(body, "value")
+        }
+
+    def log_chunks(self, ref: RunRef, log_id: int) -> Iterator[bytes]:
+        """Stream a log as plain text. Raises NotThere (a Cancel) when it is gone."""
+        route: dict[str, str | int] = {"project": ref.project, "buildId": ref.id, "logId": log_id}
+        return self._wire.stream(*_LOGS, route=route)
+
+    def expanded_yaml(self, ref: RunRef) -> str | None:
+        """Return the run's YAML with all templates expanded (its first log), None when it has none."""
+        kept, size = [], 0
+        try:
+            for chunk in self.log_chunks(ref, 1):
+                kept.append(chunk)
+                size += len(chunk)
+                if size > _YAML_MAX:
+                    return None
+        except NotThere:
+            return None
+        return b"".join(kept).decode("utf-8-sig", "replace") or None
+
+    def definition(self, project_id: str, pipeline_id: int, revision: int | None) -> dict[str, Any]:
+        """Return a pipeline's definition as Azure DevOps keeps it, {} when it is gone."""
+        query = {"revision": revision} if revision is not None else {}
+        try:
+            body = self._wire.get(
+                *_DEFINITIONS, route={"project": project_id, "definitionId": pipeline_id}, query=query
+            )
+        except NotThere:
+            return {}
+        return body if isinstance(body, dict) else {}
+
+    def add_tag(self, ref: RunRef, tag: str) -> None:
+        """Tag a run; doing it twice is doing it once."""
+        self._wire.send("PUT", *_TAGS, route={"project": ref.project, "buildId": ref.id, "tag": tag})
+
+    # Service connections
+
+    def connections(self, project_id: str, *, include_failed: bool = True) -> tuple[Connection, ...]:
+        """Return the connections of a project that the token may see."""
+        query = {"includeFailed": "true"} if include_failed else {}
+        body = self._wire.get(*_ENDPOINTS, route={"project": project_id}, query=query)
+        return tuple(self._connection(each, project_id) for each in shapes.items(body, "value"))
+
+    def connections_by_name(self, project_id: str, names: Sequence[str]) -> tuple[Connection, ...]:
+        """Return the connections of a project that have one of these names."""
+        query = {"endpointNames": ",".join(names), "includeFailed": "true"}
+        body = self._wire.get(*_ENDPOINTS, route={"project": project_id}, query=query)
+        return tuple(self._connection(each, project_id) for each in shapes.items(body, "value"))
+
+    def connection(self, project_id: str, connection_id: str) -> Connection | None:
+        """Return one connection, None when the project has none with this id (200 null or 404)."""
+        if not urls.GUID.match(connection_id):
+            return None
+        try:
+            body = self._wire.get(*_ENDPOINTS, route={"project": project_id, "endpointId": connection_id})
+        except NotThere:
+            return None
+        return self._connection(body, project_id) if shapes.text(body, "id") else None
+
+    def _connection(self, body: Any, project_id: str) -> Connection:
+        page = urls.connection_page(self.organization_url, project_id, shapes.text(body, "id") or "unknown")
+        return shapes.connection(body, project_id, page)
+
+    def execution_history(
+        self, project_id: str, connection_id: str, *, top: int = 50, pages: int = 4
+    ) -> tuple[Use, ...]:
+        """Return who used a connection lately, newest first, at most `top` × `pages`."""
+        uses: list[Use] = []
+        query: dict[str, str | int] = {"top": top}
+        for _ in range(pages):
+            try:
+                body, headers = self._wire.send(
+                    "GET", *_HISTORY, route={"project": project_id, "endpointId": connection_id}, query=query
+                )
+            except NotThere:
+                break
+            uses += [_use(shapes.child(each, "data")) for each in shapes.items(body, "value")]
+            token = headers.get("X-MS-ContinuationToken")
+            if not token or not token.isdigit():
+                break
+            query = {"top": top, "continuationToken": token}
+        return tuple(uses)
+
+    def identity(self, identity_id: str) -> Identity | None:
+        """Return a person by id, None when unknown or no longer active."""
+        try:
+            body = self._wire.get(*_IDENTITIES, query={"identityIds": identity_id})
+        except NotThere:
+            return None
+        found = shapes.items(body, "value") or ([body] if isinstance(body, dict) else [])
+        if not found or found[0].get("isActive") is False:
+            return None
+        return shapes.identity(
+            {"displayName": shapes.text(found[0], "providerDisplayName"), **found[0], "descriptor": None}
+        )
+
+    # Pull requests
+
+    def threads(self, project_id: str, repository_id: str, pull_request: int) -> list[Thread]:
+        """Return the threads of a pull request."""
+        body = self._wire.get(*_THREADS, route=_pull(project_id, repository_id, pull_request))
+        return [_thread(each) for each in shapes.items(body, "value") if each.get("isDeleted") is not True]
+
+    def create_thread(
+        self,
+        project_id: str,
+        repository_id: str,
+        pull_request: int,
+        content: str,
+        *,
+        properties: Mapping[str, str],
+    ) -> Thread:
+        """Open a thread, closed from the start so that it never blocks a pull request."""
+        body, _ = self._wire.send(
+            "POST",
+            *_THREADS,
+            route=_pull(project_id, repository_id, pull_request),
+            content={
+                "comments": [{"parentCommentId": 0, "content": content, "commentType": 1}],
+                "status": 4,  # closed
+                "properties": {
+                    key: {"$type": "System.String", "$value": value} for key, value in properties.items()
+                },
+            },
+        )
+        return _thread(body)
+
+    def update_comment(
+        self,
+        project_id: str,
+        repository_id: str,
+        pull_request: int,
+        thread_id: int,
+        comment_id: int,
+        content: str,
+    ) -> None:
+        """Replace the text of a comment of ours."""
+        route = {
+            **_pull(project_id, repository_id, pull_request),
+            "threadId": thread_id,
+            "commentId": comment_id,
+        }
+        self._wire.send("PATCH", *_THREAD_COMMENTS, route=route, content={"content": content})
+
+    # Work items
+
+    def work_item_types(self, project_id: str) -> dict[str, frozenset[str]]:
+        """Return the work item types of a project, each with its fields' reference names."""
+        if project_id not in self._types:
+            body = self._wire.get(*_TYPES, route={"project": project_id})
+            self._types[project_id] = {
+                shapes.text(each, "name"): frozenset(
+                    shapes.text(f, "referenceName")
+                    for f in shapes.items(each, "fields") or shapes.items(each, "fieldInstances")
+                )
+                for each in shapes.items(body, "value")
+                if each.get("isDisabled") is not True
+            }
+        return self._types[project_id]
+
+    def bug_category(self, project_id: str) -> str | None:
+        """Return the type that the process uses for bugs, None when it has none (Basic)."""
+        try:
+            body = self._wire.get(
+                *_CATEGORIES, route={"project": project_id, "category": "Microsoft.BugCategory"}
+            )
+        except Cancel:
+            return None
+        return shapes.text(shapes.child(body, "defaultWorkItemType"), "name") or None
+
+    def work_item_states(self, project_id: str, type_name: str) -> dict[str, str]:
+        """Return the states of a type, each with its category (Proposed, InProgress, Completed, …)."""
+        body = self._wire.get(*_STATES, route={"project": project_id, "type": type_name})
+        return {shapes.text(e, "name"): shapes.text(e, "category") for e in shapes.items(body, "value")}
+
+    def create_work_item(self, project_id: str, type_name: str, patch: list[dict[str, Any]]) -> WorkItem:
+        """Create a work item. Raises FieldRefused when a field's value is not accepted."""
+        body, _ = self._wire.send(
+            "POST",
+            *_CREATE,
+            route={"project": project_id, "type": type_name},
+            content=patch,
+            media_type=_PATCH,
+        )
+        return self._work_item(project_id, body)
+
+    def update_work_item(self, project_id: str, number: int, patch: list[dict[str, Any]]) -> WorkItem:
+        """Change a work item. Raises RevisionConflict when its /rev test fails."""
+        body, _ = self._wire.send(
+            "PATCH", *_ITEMS, route={"project": project_id, "id": number}, content=patch, media_type=_PATCH
+        )
+        return self._work_item(project_id, body)
+
+    def work_item(self, project_id: str, number: int) -> WorkItem | None:
+        """Return a work item with its relations, None when it is gone."""
+        try:
+            body = self._wire.get(
+                *_ITEMS, route={"project": project_id, "id": number}, query={"$expand": "relations"}
+            )
+        except NotThere:
+            return None
+        return self._work_item(project_id, body)
+
+    def find_work_items(self, project_id: str, tag: str) -> list[int]:
+        """Return the work items of a project that carry a tag, oldest first."""
+        if not tag.replace("-", "").isalnum():
+            raise ValueError(f"{tag!r} is no tag of ours")
+        query = (
+            "SELECT [System.Id] FROM WorkItems WHERE [System.TeamProject] = @project "  # noqa: S608
+            f"AND [System.Tags] CONTAINS '{tag}' ORDER BY [System.Id] ASC"
+        )
+        body, _ = self._wire.send(
+            "POST", *_WIQL, route={"project": project_id}, query={"$top": 10}, content={"query": query}
+        )
+        return sorted(shapes.whole(each, "id") or 0 for each in shapes.items(body, "workItems"))
+
+    def add_comment(self, project_id: str, number: int, text: str, *, markdown: bool) -> None:
+        """Comment on a work item; HTML unless `markdown`."""
+        self._wire.send(
+            "POST",
+            *_COMMENTS,
+            route={"project": project_id, "workItemId": number},
+            query={"format": "markdown"} if markdown else {},
+            content={"text": text},
+        )
+
+    def _work_item(self, project_id: str, body: Any) -> WorkItem:
+        number = shapes.whole(body, "id")
+        if number is None:
+            raise RetryLater("Azure DevOps' answer holds no work item.")
+        fields = shapes.child(body, "fields")
+        project = shapes.text(fields, "System.TeamProject") or project_id
+        return WorkItem(
+            id=number,
+            revision=shapes.whole(body, "rev") or 1,
+            url=self.work_item_url(project, number),
+            fields=fields,
+            relations=tuple(shapes.items(body, "relations")),
+        )
+
+    # Pages
+
+    def run_url(self, project: str, run_id: int) -> str:
+        """Return the page of a run."""
+        return urls.run_page(self.organization_url, project, run_id)
+
+    def connection_url(self, project: str, connection_id: str) -> str:
+        """Return the settings page of a connection."""
+        return urls.connection_page(self.organization_url, project, connection_id)
+
+    def work_item_url(self, project: str, number: int) -> str:
+        """Return the page of a work item."""
+        return urls.work_item_page(self.organization_url, project, number)
+
+    def pull_request_url(self, project: str, repository: str, number: int) -> str:
+        """Return the page of a pull request."""
+        return urls.pull_request_page(self.organization_url, project, repository, number)
+
+    def parse_run_url(self, url: str) -> RunRef:
+        """Return the run whose page has this address; raises UsageError."""
+        return urls.parse_run(self.organization_url, url)
+
+    @property
+    def host(self) -> str:
+        """Return the organisation's host."""
+        return urlsplit(self.organization_url).hostname or ""
+
+
+def _pull(project_id: str, repository_id: str, pull_request: int) -> dict[str, str | int]:
+    return {"project": project_id, "repositoryId": repository_id, "pullRequestId": pull_request}
+
+
+def _use(data: Any) -> Use:
+    return Use(
+        plan_type=shapes.text(data, "planType"),
+        owner_id=shapes.whole(shapes.child(data, "owner"), "id") or 0,
+        definition_id=shapes.whole(shapes.child(data, "definition"), "id") or 0,
+        result=shapes.text(data, "result"),
+        finished_at=shapes.moment(shapes.text(data, "finishTime")),
+    )
+
+
+def _thread(body: Any) -> Thread:
+    if shapes.whole(body, "id") is None:
+        raise RetryLater("Azure DevOps' answer holds no thread.")
+    return Thread(
+        id=shapes.whole(body, "id") or 0,
+        status=shapes.text(body, "status"),
+        properties={
+            key: value["$value"] if isinstance(value, dict) else value
+            for key, value in shapes.child(body, "properties").items()
+            if isinstance(value, str) or (isinstance(value, dict) and isinstance(value.get("$value"), str))
+        },
+        comments=tuple(
+            (shapes.whole(each, "id") or 0, shapes.text(each, "content"))
+            for each in shapes.items(body, "comments")
+            if each.get("isDeleted") is not True
+        ),
+    )

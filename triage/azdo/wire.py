@@ -1,0 +1,258 @@
+"""Requests through the SDK's client, and what Azure DevOps' refusals mean for the worker."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import re
+import shutil
+import tempfile
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+from triage.azdo import urls
+from triage.errors import AccessRefused, Cancel, JobError, RetryLater, Snooze
+
+if "AZURE_DEVOPS_CACHE_DIR" not in os.environ:
+    # The SDK keeps API locations for 12 hours in the home directory, which may not be writable, and
+    # would believe them in the next process too.
+    os.environ["AZURE_DEVOPS_CACHE_DIR"] = tempfile.mkdtemp(prefix="triage-azdo-")
+    atexit.register(shutil.rmtree, os.environ["AZURE_DEVOPS_CACHE_DIR"], ignore_errors=True)
+
+import requests
+from azure.devops.client import Client
+from azure.devops.exceptions import AzureDevOpsClientRequestError
+from msrest.authentication import BasicAuthentication
+from msrest.exceptions import ClientException
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+_RESOURCE_AREAS = "e81700f7-3be2-46de-8624-2eb35882fcaa"
+_CONNECT_SECONDS, _READ_SECONDS = 10, 60
+_CHUNK = 256 * 1024
+_SNOOZE_DEFAULT, _SNOOZE_MAX = 30.0, 900.0
+_TEXT_MAX = 300  # characters of a server's message that we repeat
+
+CREDENTIAL_HELP = (
+    "Check azure_devops.token (TRIAGE_AZURE_DEVOPS__TOKEN): it may have expired or lack a scope; "
+    "deploy/README.md lists the scopes."
+)
+
+
+class FieldRefused(JobError):  # noqa: N818 - what happened, as the other answers
+    """Azure DevOps refuses a work item's field: an unknown assignee, field or area, or Markdown."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(f"Azure DevOps refuses the field {field}: {message}")
+        self.field = field
+
+
+class RevisionConflict(RetryLater):
+    """Somebody changed the work item in between."""
+
+
+class NotThere(Cancel):
+    """What was asked for does not exist, or we may not see it (404)."""
+
+
+class Wire:
+    """Sends requests to one organisation; one per thread."""
+
+    def __init__(self, organization_url: str, token: str, extra_hosts: frozenset[str]) -> None:
+        self.organization_url = organization_url
+        self._credentials = BasicAuthentication("", token)
+        self._extra_hosts = extra_hosts
+        self._clients: dict[str, Any] = {}
+        self._areas: dict[str, str] | None = None
+
+    def get(self, area: str, location: str, version: str, **parts: Any) -> Any:
+        """GET JSON. Keywords as of `send`."""
+        return self.send("GET", area, location, version, **parts)[0]
+
+    def send(
+        self,
+        method: str,
+        area: str,
+        location: str,
+        version: str,
+        *,
+        route: Mapping[str, str | int] | None = None,
+        query: Mapping[str, str | int] | None = None,
+        content: Any = None,
+        media_type: str = "application/json",
+    ) -> tuple[Any, Mapping[str, str]]:
+        """Send one request and return the decoded answer and its headers.
+
+        `area` and `location` are the SDK's ids of an API. Raises a JobError that says what to do.
+        """
+        response = self._response(method, area, location, version, route, query, content, media_type)
+        _refuse_sign_in_page(response)
+        body = _read(response)
+        if not body:
+            return None, response.headers
+        try:
+            return msgspec.json.decode(body), response.headers
+        except msgspec.DecodeError as error:
+            raise RetryLater(f"Azure DevOps sent an answer that is no JSON ({error}).") from None
+
+    def stream(
+        self,
+        area: str,
+        location: str,
+        version: str,
+        *,
+        route: Mapping[str, str | int],
+        query: Mapping[str, str | int] | None = None,
+    ) -> Iterator[bytes]:
+        """GET plain text in chunks; memory stays flat however long the log."""
+        response = self._response("GET", area, location, version, route, query, None, None)
+        _refuse_sign_in_page(response)
+        try:
+            yield from response.iter_content(_CHUNK)
+        except requests.RequestException as error:
+            raise RetryLater(f"A log broke off while it was read: {_brief(error)}.") from None
+        finally:
+            response.close()
+
+    def _response(
+        self,
+        method: str,
+        area: str,
+        location: str,
+        version: str,
+        route: Mapping[str, str | int] | None,
+        query: Mapping[str, str | int] | None,
+        content: Any,
+        media_type: str | None,
+    ) -> Any:
+        accept = "application/json" if media_type else "text/plain"
+        try:
+            return self._client(area)._send(  # noqa: SLF001 - keeps headers, skips the slow decoder
+                http_method=method,
+                location_id=location,
+                version=version,
+                route_values={key: urls.segment(value) for key, value in (route or {}).items()},
+                query_parameters={key: str(value) for key, value in (query or {}).items()},
+                content=content,
+                media_type=media_type or "application/json",
+                accept_media_type=accept,
+            )
+        except JobError:
+            raise
+        except (requests.RequestException, ClientException) as error:
+            raise RetryLater(f"Azure DevOps could not be reached: {_brief(error)}.") from None
+        except (AzureDevOpsClientRequestError, ValueError, TypeError, AttributeError, KeyError) as error:
+            raise RetryLater(
+                f"Azure DevOps gave an answer triage does not understand: {_brief(error)}."
+            ) from None
+
+    def _client(self, area: str) -> Any:
+        base = self._base(area)
+        if base not in self._clients:
+            client = Client(base, self._credentials)
+            client.config.redirect_policy.allow = False  # a redirect could carry our token elsewhere
+            client.config.retry_policy.policy.total = 0  # the worker retries, without holding a thread
+            client.config.retry_policy.policy.respect_retry_after_header = False
+            client.config.connection.timeout = (_CONNECT_SECONDS, _READ_SECONDS)
+            client._handle_error = _refusal  # noqa: SLF001 - the SDK's own loses status and headers
+            self._clients[base] = client
+        return self._clients[base]
+
+    def _base(self, area: str) -> str:
+        """Return where an area is served: the organisation itself unless it says otherwise."""
+        if not area:
+            return self.organization_url
+        if self._areas is None:
+            answer = self.get("", _RESOURCE_AREAS, "7.1-preview.1")
+            listed = (answer or {}).get("value") or []
+            self._areas = {str(a["id"]).lower(): str(a["locationUrl"]).rstrip("/") for a in listed}
+        base = self._areas.get(area, self.organization_url)
+        host = urlsplit(base).hostname or ""
+        own = urlsplit(self.organization_url).hostname or ""
+        if not urls.allowed_host(host, own, self._extra_hosts):
+            raise AccessRefused(
+                f"Azure DevOps names the host {host!r}, to which the token must not go. If it is yours, "
+                "add it to azure_devops.extra_hosts."
+            )
+        return base
+
+
+def _read(response: Any) -> bytes:
+    try:
+        return bytes(response.content)
+    except requests.RequestException as error:
+        raise RetryLater(f"An answer of Azure DevOps broke off: {_brief(error)}.") from None
+
+
+def _refuse_sign_in_page(response: Any) -> None:
+    html = "text/html" in (response.headers.get("Content-Type") or "")
+    if response.status_code == requests.codes.non_authoritative_info or html:
+        raise AccessRefused(f"Azure DevOps answers with its sign-in page instead of data. {CREDENTIAL_HELP}")
+
+
+def _refusal(request: Any, response: Any) -> None:
+    """Raise what a status other than 2xx means. Takes the place of the SDK's own method."""
+    status = response.status_code
+    if response.is_redirect if hasattr(response, "is_redirect") else 300 <= status < 400:  # noqa: PLR2004
+        raise AccessRefused(
+            f"Azure DevOps redirects to another page, as it does to sign in. {CREDENTIAL_HELP}"
+        )
+    message, type_key = _told(response)
+    what = f"{request.method} {urlsplit(request.url).path}"
+    if status == requests.codes.unauthorized:
+        raise AccessRefused(f"Azure DevOps refuses the token (401 at {what}). {CREDENTIAL_HELP}")
+    if status == requests.codes.forbidden:
+        raise AccessRefused(f"Azure DevOps denies {what} (403): {message} {CREDENTIAL_HELP}")
+    if status == requests.codes.not_found:
+        raise NotThere(f"Not found, or not visible to triage's token: {what}. {message}")
+    if (
+        status in {requests.codes.conflict, requests.codes.precondition_failed}
+        or "RevisionMismatch" in type_key
+    ):
+        raise RevisionConflict(f"{what}: {message}")
+    if status == requests.codes.too_many_requests or (
+        status == requests.codes.service_unavailable and "Retry-After" in response.headers
+    ):
+        raise Snooze(f"Azure DevOps asks for patience ({status}).", _retry_after(response.headers))
+    if status == requests.codes.bad_request:
+        field = _field(message, type_key)
+        if field:
+            raise FieldRefused(field, message)
+        raise Cancel(f"Azure DevOps does not accept {what} (400): {message}")
+    raise RetryLater(f"Azure DevOps failed at {what} ({status}). {message}".rstrip())
+
+
+def _told(response: Any) -> tuple[str, str]:
+    try:
+        body = msgspec.json.decode(response.content)
+        return str(body.get("message") or "")[:_TEXT_MAX], str(body.get("typeKey") or "")
+    except (msgspec.DecodeError, AttributeError, requests.RequestException):
+        return "", ""
+
+
+def _field(message: str, type_key: str) -> str:
+    """Return which field a 400 is about, "" when it is about none (azure-devops.md 9.6)."""
+    if named := re.search(r"TF401320: Rule Error for field \{?([^.{}]+?)\}?\. Error code", message):
+        return "System.AssignedTo" if named[1].strip() in {"Assigned To", "AssignedTo"} else named[1].strip()
+    if named := re.search(r"TF51535: Cannot find field ([\w.]+)", message):
+        return named[1].rstrip(".")
+    if "TF401347" in message:
+        return "System.AreaPath"
+    if "multilineFieldsFormat" in message:
+        return "multilineFieldsFormat"
+    return "System.AssignedTo" if type_key == "RuleValidationException" else ""
+
+
+def _retry_after(headers: Mapping[str, str]) -> float:
+    try:
+        return min(max(float(headers.get("Retry-After", _SNOOZE_DEFAULT)), 1.0), _SNOOZE_MAX)
+    except ValueError:
+        return _SNOOZE_DEFAULT
+
+
+def _brief(error: Exception) -> str:
+    text = str(getattr(error, "inner_exception", None) or error)
+    return text.split("\n", 1)[0][:_TEXT_MAX]

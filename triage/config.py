@@ -1,0 +1,190 @@
+"""Settings: triage.toml, then TRIAGE_… environment variables, then flags; the last one wins."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from triage.errors import UsageError
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class AzureDevOps(_Section):
+    """The organisation that triage serves."""
+
+    url: str = Field(default="", description="The organisation, e.g. `https://dev.azure.com/contoso`.")
+    token: SecretStr | None = Field(default=None, description="Personal access token that triage works with.")
+    extra_hosts: list[str] = Field(
+        default_factory=list, description="Further hosts the token may be sent to (Azure DevOps Server only)."
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _without_slash(cls, url: str) -> str:
+        return url.rstrip("/")
+
+
+class Database(_Section):
+    """Where triage remembers."""
+
+    url: str = Field(
+        default="sqlite:///triage.db", description="`sqlite:///file` or `postgresql://user:…@host/name`."
+    )
+
+
+class Hook(_Section):
+    """How Azure DevOps proves itself to `/hooks/azure-devops`; one of the two is mandatory."""
+
+    username: str = Field(default="triage", description="User name of the hook's basic authentication.")
+    password: SecretStr | None = Field(
+        default=None, description="Password of the hook's basic authentication."
+    )
+    header_name: str = Field(default="X-Triage-Secret", description="Name of the hook's secret header.")
+    header_value: SecretStr | None = Field(default=None, description="Value of the hook's secret header.")
+    max_body_bytes: int = Field(default=1024 * 1024, description="Larger events are refused unread.", gt=0)
+
+
+class Server(_Section):
+    """Where triage listens."""
+
+    host: str = Field(default="127.0.0.1", description="Address to listen on.")
+    port: int = Field(default=8080, description="Port to listen on.", ge=0, le=65535)
+    public_url: str = Field(
+        default="", description="How people reach triage's pages; for links in work items."
+    )
+
+
+class Rules(_Section):
+    """What triage recognises."""
+
+    path: Path | None = Field(default=None, description="Your own rule pack's folder; none: the shipped one.")
+
+
+class Owners(_Section):
+    """Who is asked when a connection does not tell."""
+
+    file: Path | None = Field(default=None, description="TOML file of `[[owner]]` entries.")
+    default_assignee: str | None = Field(default=None, description="Who gets what nobody else owns.")
+    default_team: str | None = Field(
+        default=None, description="Team named in work items that nobody else owns."
+    )
+    default_area: str | None = Field(
+        default=None, description="Area path of work items that nobody else owns."
+    )
+
+
+class Policy(_Section):
+    """What triage does with what it found."""
+
+    work_item_type: str | None = Field(
+        default=None,
+        description="Type of work item; none: what the process uses for bugs, else Issue or Task.",
+    )
+    tag: str = Field(
+        default="expired-credential", description="Tag on runs and work items.", pattern=r"^[A-Za-z0-9-]+$"
+    )
+    settle_seconds: float = Field(
+        default=2.0,
+        description="Wait before searching for a work item that may exist already.",
+        ge=0,
+    )
+    pull_request_work_items: Literal["proven-use", "never"] = Field(
+        default="proven-use",
+        description="When pull-request runs open work items: on `proven-use` of the connection, or `never`.",
+    )
+
+
+class Settings(BaseSettings):
+    """Everything a person can set."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="TRIAGE_", env_nested_delimiter="__", toml_file="triage.toml", extra="forbid"
+    )
+
+    azure_devops: AzureDevOps = Field(default_factory=AzureDevOps)
+    database: Database = Field(default_factory=Database)
+    hook: Hook = Field(default_factory=Hook)
+    server: Server = Field(default_factory=Server)
+    rules: Rules = Field(default_factory=Rules)
+    owners: Owners = Field(default_factory=Owners)
+    policy: Policy = Field(default_factory=Policy)
+    workers: int = Field(default=2, description="Worker threads in this process.", ge=1, le=64)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags over environment over file."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, _file())
+
+    @property
+    def pages_url(self) -> str:
+        """Where our own pages are, for links."""
+        return self.server.public_url.rstrip("/") or f"http://{self.server.host}:{self.server.port}"
+
+
+def load(**flags: Any) -> Settings:
+    """Read the settings; flags given as sections win.
+
+    Raises UsageError that names every wrong key and what to write instead.
+    """
+    try:
+        return Settings(**flags)
+    except ValidationError as error:
+        problems = "\n".join(f"  {_explain(e)}" for e in error.errors(include_input=False, include_url=False))
+        raise UsageError(f"The settings (triage.toml or TRIAGE_… variables) are wrong:\n{problems}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{_file()}: not valid TOML: {error}") from None
+
+
+def require_organization(settings: Settings) -> None:
+    """Raise UsageError unless triage knows which organisation to serve and with what token."""
+    if not settings.azure_devops.url:
+        raise UsageError(
+            "azure_devops.url is not set. Name your organisation: "
+            "TRIAGE_AZURE_DEVOPS__URL=https://dev.azure.com/<organisation>, or `url` under [azure_devops]."
+        )
+    if settings.azure_devops.token is None:
+        raise UsageError(
+            "azure_devops.token is not set. Create a personal access token (scopes in deploy/README.md) and "
+            "set TRIAGE_AZURE_DEVOPS__TOKEN."
+        )
+
+
+def _file() -> Path:
+    return Path(os.environ.get("TRIAGE_CONFIG", "triage.toml"))
+
+
+def _explain(error: Any) -> str:
+    path = ".".join(str(part) for part in error["loc"])
+    if error["type"] != "extra_forbidden":
+        return f"{path}: {error['msg']}"
+    near = difflib.get_close_matches(str(error["loc"][-1]), _keys(error["loc"][:-1]), n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(_keys(error['loc'][:-1]))}"
+    return f"{path}: no such setting{hint}"
+
+
+def _keys(path: tuple[Any, ...]) -> list[str]:
+    model: Any = Settings
+    for part in path:
+        model = model.model_fields[str(part)].annotation
+    return list(model.model_fields)

@@ -1,0 +1,232 @@
+"""The tables, and the engine that keeps them on SQLite or PostgreSQL."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import event
+from sqlmodel import Field, SQLModel, create_engine
+
+from triage.errors import UsageError
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Engine
+
+# Constraint names that migrations can refer to on both databases.
+SQLModel.metadata.naming_convention = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+def now() -> datetime:
+    """Return the present, in UTC."""
+    return datetime.now(UTC)
+
+
+class UtcDateTime(sa.TypeDecorator[datetime]):
+    """A point in time; SQLite forgets the zone, so it is put back on reading."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:  # noqa: ARG002
+        """Store UTC."""
+        return value.astimezone(UTC) if value else None
+
+    def process_result_value(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:  # noqa: ARG002
+        """Read UTC."""
+        return value.replace(tzinfo=UTC) if value and value.tzinfo is None else value
+
+
+def _time(**keywords: Any) -> Any:
+    return Field(sa_type=UtcDateTime, **keywords)
+
+
+class Delivery(SQLModel, table=True):
+    """One authenticated request to our hook, understood or not. Holds no body."""
+
+    id: int | None = Field(default=None, primary_key=True)
+    received_at: datetime = _time(default_factory=now, index=True)
+    source: str  # "hook"
+    event_type: str = ""
+    event_id: str = Field(default="", index=True)
+    subscription_id: str = ""
+    notification_id: int | None = None
+    outcome: str  # queued, duplicate, ignored, refused
+    reason: str = ""  # why ignored or refused, for people
+    run_key: str = Field(default="", index=True)
+
+
+class Job(SQLModel, table=True):
+    """One run waiting for us, or done."""
+
+    id: int | None = Field(default=None, primary_key=True)
+    run_key: str = Field(unique=True)  # str(RunRef) + "@" + what tells two finishes of one run apart
+    project: str
+    run_id: int
+    kind: str = "build"
+    environment_id: int | None = None
+    state: str = Field(default="available", index=True)  # see jobs.State
+    available_at: datetime = _time(default_factory=now, index=True)
+    created_at: datetime = _time(default_factory=now)
+    finished_at: datetime | None = _time(default=None)
+    attempts: int = 0  # failures; a snooze is none
+    crashes: int = 0  # leases that ran out under a worker
+    lease: str | None = None  # who holds it; every write of a worker names its lease
+    lease_until: datetime | None = _time(default=None)
+    outcome: str = ""  # one sentence: what came of it
+    error: str = ""  # the last failure, in one sentence
+
+
+class TriagedRun(SQLModel, table=True):
+    """What triage concluded about one run, also when it found nothing."""
+
+    __tablename__ = "run"
+
+    id: int | None = Field(default=None, primary_key=True)
+    run_key: str = Field(unique=True)  # str(RunRef)
+    project_id: str = Field(index=True)
+    project_name: str
+    run_id: int
+    number: str
+    pipeline_id: int
+    pipeline_name: str
+    result: str
+    url: str
+    pull_request: int | None = None
+    finished_at: datetime | None = _time(default=None)
+    triaged_at: datetime = _time(default_factory=now)
+    logs_read: int = 0
+    conclusion: str = ""  # one sentence
+
+
+class Incident(SQLModel, table=True):
+    """One credential that needs renewal, however many runs it breaks."""
+
+    id: int | None = Field(default=None, primary_key=True)
+    # Unique while open: a closed incident's key is renamed, so that the next one may take it.
+    key: str = Field(unique=True)
+    tag: str = Field(index=True)  # "triage-" + 12 hex digits; on the work item, to find it again
+    state: str = Field(default="open", index=True)  # open, closed
+    project_id: str = Field(index=True)
+    project_name: str
+    credential: str
+    verdict: str
+    confidence: str
+    title: str
+    connection_id: str | None = Field(default=None, index=True)
+    connection_name: str | None = None
+    connection_type: str | None = None
+    connection_url: str | None = None
+    owner: str | None = None
+    owner_reason: str = ""
+    recipe: str = ""
+    steps: str = "[]"  # the recipe's steps as a JSON list of Markdown lines, placeholders filled in
+    work_item: int | None = None
+    work_item_url: str | None = None
+    opened_at: datetime = _time(default_factory=now)
+    last_seen_at: datetime = _time(default_factory=now, index=True)
+
+
+class FindingRow(SQLModel, table=True):
+    """A run's conclusion about one credential, with how each part is known."""
+
+    __tablename__ = "finding"
+    __table_args__ = (sa.UniqueConstraint("run_row", "rule", "incident_id"),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    run_row: int = Field(foreign_key="run.id", index=True)
+    incident_id: int | None = Field(default=None, foreign_key="incident.id", index=True)
+    rule: str = Field(index=True)
+    credential: str
+    verdict: str
+    confidence: str
+    step: str  # display name of the failed record
+    task: str = ""  # AzureCLI@2
+    log_id: int | None = None
+    line: int
+    log_url: str = ""  # the line on the run's page; "" when the evidence is in no log
+    excerpt: str  # masked
+    link_method: str
+    link_reason: str
+    owner: str | None = None
+    owner_method: str
+    owner_reason: str
+    recipe: str
+    found_at: datetime = _time(default_factory=now)
+
+
+class Effect(SQLModel, table=True):
+    """One act on Azure DevOps: its intent is written before, its outcome after."""
+
+    id: int | None = Field(default=None, primary_key=True)
+    # tag:<run key>:<tag>, thread:<repository>:<pull request>:<incident tag>, item:<incident id>,
+    # item-run:<incident id>:<run key>
+    key: str = Field(unique=True)
+    kind: str
+    incident_id: int | None = Field(default=None, foreign_key="incident.id", index=True)
+    run_key: str = Field(default="", index=True)
+    state: str = "intended"  # intended, done, refused
+    attempts: int = 0
+    intended_at: datetime = _time(default_factory=now)
+    done_at: datetime | None = _time(default=None)
+    lease: str | None = None  # the worker at it; another waits
+    lease_until: datetime | None = _time(default=None)
+    remote_id: str | None = None
+    url: str | None = None
+    detail: str = ""
+
+
+def open_engine(url: str) -> Engine:
+    """Connect to the database at an SQLAlchemy URL.
+
+    Raises UsageError when the URL is of another kind than SQLite or PostgreSQL.
+    """
+    if url.startswith("sqlite"):
+        engine = create_engine(url, connect_args={"timeout": 30, "check_same_thread": False})
+        event.listen(engine, "connect", _on_sqlite_connect)
+        event.listen(engine, "begin", _on_sqlite_begin)
+        return engine
+    if url.startswith("postgresql"):
+        return create_engine(url.replace("postgresql://", "postgresql+psycopg://", 1), pool_pre_ping=True)
+    kind = url.split(":", 1)[0]
+    raise UsageError(f"database.url: {kind!r} is not supported; use sqlite:///… or postgresql://…")
+
+
+def _on_sqlite_connect(connection: Any, _: Any) -> None:
+    connection.isolation_level = None  # we say BEGIN ourselves
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=FULL")  # a 202 must survive a power loss
+    connection.execute("PRAGMA foreign_keys=ON")
+
+
+def _on_sqlite_begin(connection: sa.Connection) -> None:
+    # A transaction that reads first and writes later would fail with "database is locked".
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def migrate(engine: Engine) -> None:
+    """Bring the schema to the newest revision.
+
+    Raises UsageError when the database cannot be reached or written.
+    """
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    try:
+        with engine.begin() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+    except (sa.exc.OperationalError, sa.exc.DBAPIError) as error:
+        where = engine.url.render_as_string(hide_password=True)
+        raise UsageError(
+            f"The database {where} cannot be opened for writing: {error.orig}. "
+            "Check that its folder exists and can be written, or set database.url (TRIAGE_DATABASE__URL)."
+        ) from error

@@ -1,0 +1,190 @@
+"""`triage demo`: a played organisation, pipelines that fail, and triage at work beside it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import secrets
+import sys
+import tempfile
+import threading
+import time
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import requests
+import structlog
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+from rich.table import Table
+
+from triage import config, jobs, service
+from triage.sandbox import hooks, stories
+from triage.sandbox.organisation import Organisation
+from triage.sandbox.server import serve
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from sqlalchemy.engine import Engine
+
+_PATIENCE_SECONDS = 120.0
+_EVENTS = (
+    "build.complete",
+    "ms.vss-pipelines.run-state-changed-event",
+    "ms.vss-pipelines.stage-state-changed-event",
+)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A played organisation with triage subscribed to it."""
+
+    organisation: Organisation
+    engine: Engine
+    pages_url: str
+    settings: config.Settings
+
+    def view(self, path: str) -> Any:
+        """Return triage's own JSON at a path, None when there is none."""
+        answer = requests.get(self.pages_url + path, timeout=30)
+        return answer.json() if answer.ok else None
+
+    def settle(self, progress: Callable[[int], None] = lambda _: None) -> None:
+        """Wait until every job has ended."""
+        end = time.monotonic() + _PATIENCE_SECONDS
+        while (waiting := jobs.unfinished(self.engine)) and time.monotonic() < end:
+            progress(waiting)
+            time.sleep(0.1)
+        progress(jobs.unfinished(self.engine))
+
+
+@contextmanager
+def stage(folder: Path, *, port: int = 0, workers: int = 2) -> Iterator[Stage]:
+    """Serve a played organisation and triage beside it; nothing leaves this machine."""
+    token, password = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
+    organisation = Organisation("contoso")
+    with ExitStack() as stack:
+        played = stack.enter_context(serve(organisation, token=token))
+        listener = service.listen("127.0.0.1", port)
+        pages_url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        settings = config.load(
+            azure_devops={"url": played.url, "token": token},
+            database={"url": f"sqlite:///{folder / 'triage.db'}"},
+            hook={"username": "triage", "password": password},
+            server={"public_url": pages_url},
+            owners={"default_team": "Platform team"},
+            policy={"settle_seconds": 0.2},
+            rules={},
+            workers=workers,
+        )
+        for event_type in _EVENTS:
+            organisation.subscribe(
+                f"{pages_url}/hooks/azure-devops",
+                event_type=event_type,
+                username="triage",
+                password=password,
+            )
+        engine = stack.enter_context(service.running(settings, listener))
+        yield Stage(organisation, engine, pages_url, settings)
+
+
+def run(*, once: bool, form: Literal["text", "json"], port: int = 0) -> int:
+    """Play every scenario. Returns 0 when all ended as expected, else 1."""
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    told = stories.load()
+    with (
+        tempfile.TemporaryDirectory(prefix="triage-demo-") as folder,
+        stage(Path(folder), port=port) as played,
+    ):
+        _play(played, told, quiet=form == "json")
+        results = [_result(story, played) for story in told]
+        if form == "json":
+            print(json.dumps({"scenarios": results}, indent=2))  # noqa: T201 - the command's output
+        else:
+            _tell(played, results)
+        if not once:
+            _stay()
+    return 0 if all(result["ok"] for result in results) else 1
+
+
+def _play(played: Stage, told: list[stories.Story], *, quiet: bool) -> None:
+    with Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        console=Console(stderr=True),
+        disable=quiet,
+    ) as progress:
+        playing = progress.add_task("Pipelines run", total=len(told))
+        for story in told:
+            story.set_up(played.organisation)
+            progress.update(playing, description=escape(story.title[:60]))
+            story.play(played.organisation, lambda event: hooks.deliver(played.organisation, event))
+            progress.advance(playing)
+        progress.update(playing, description="Pipelines have run")
+        first = jobs.unfinished(played.engine)
+        working = progress.add_task("triage works", total=first)
+        played.settle(lambda waiting: progress.update(working, completed=first - waiting))
+
+
+def _result(story: stories.Story, played: Stage) -> dict[str, Any]:
+    differences = stories.check(story, played.organisation, played.view)
+    return {
+        "name": story.name,
+        "title": story.title,
+        "ok": not differences,
+        "expected": story.expected,
+        "happened": stories.happened(story, played.organisation, played.view),
+        "differences": differences,
+    }
+
+
+def _tell(played: Stage, results: list[dict[str, Any]]) -> None:
+    out = Console()
+    table = Table("", "Run", "Signature", "Connection", "Owner", "Work item", "Renewal", pad_edge=False)
+    for each in results:
+        seen = each["happened"]
+        item = seen["work_items"][0] if seen["work_items"] else {}
+        number, url = _item(item)
+        connection = escape(seen["connection"] or "–")
+        how = f"\n[dim]{escape(seen['link'])}[/]" if seen["connection"] and seen["link"] else ""
+        table.add_row(
+            "[green]✓[/]" if each["ok"] else "[red]✗[/]",
+            escape(each["title"]),
+            escape(f"{seen['rule']} ({seen['verdict']})") if seen["rule"] else "[dim]nothing[/]",
+            connection + how,
+            escape(str(seen["owner"] or "–")) if seen["work_items"] else "–",
+            f"[link={url}]{number}[/link]" if number else "–",
+            escape(seen["recipe"] or "–") if seen["work_items"] else "–",
+        )
+    out.print(table)
+    for each in results:
+        for difference in each["differences"]:
+            out.print(f"[red]{escape(each['name'])}:[/] {escape(difference)}")
+    good = sum(each["ok"] for each in results)
+    out.print(f"{good} of {len(results)} scenarios ended as expected.\n")
+    out.print(f"triage's incidents:        {played.pages_url}/", highlight=False, soft_wrap=True)
+    out.print(f"the same as JSON:          {played.pages_url}/api/incidents", highlight=False, soft_wrap=True)
+    out.print(f"the played organisation:   {played.organisation.url}", highlight=False, soft_wrap=True)
+
+
+def _item(item: Any) -> tuple[str, str]:
+    if isinstance(item, dict):
+        return (f"#{item['id']}" if item.get("id") else ""), str(item.get("url") or "")
+    return (str(item), str(item)) if item else ("", "")
+
+
+def _stay() -> None:
+    print("\nIt all stays up until Ctrl-C.", file=sys.stderr)  # noqa: T201 - the command's last word
+    try:
+        threading.Event().wait()
+    except KeyboardInterrupt:
+        print(file=sys.stderr)  # noqa: T201

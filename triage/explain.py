@@ -1,0 +1,152 @@
+"""`triage explain`: the story of one run up to the decision, without a single write."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlsplit
+
+from rich.console import Console
+from rich.markup import escape
+
+from triage import azdo, config, plan, publish, worker
+from triage.errors import UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from triage.domain import Finding
+
+
+def run(run_url: str, *, form: Literal["text", "json"], token: str | None, rules_path: Path | None) -> None:
+    """Print what triage would make of a run.
+
+    Raises UsageError when the address is no run's page or no token is given.
+    """
+    settings = config.load(**({"rules": config.Rules(path=rules_path)} if rules_path else {}))
+    given = settings.azure_devops.token
+    secret = token or (given.get_secret_value() if given else "")
+    if not secret:
+        raise UsageError(
+            "No token to read the run with: give --token or set TRIAGE_AZURE_DEVOPS__TOKEN "
+            "(scopes: Build read, Service connections read)."
+        )
+    door = azdo.connect(
+        _organization(run_url, settings), secret, extra_hosts=settings.azure_devops.extra_hosts
+    )
+    known = worker.knowledge(settings)
+    concluded = worker.conclude(door, known, door.parse_run_url(run_url))
+    story = {
+        "run": {
+            "url": concluded.run.url,
+            "number": concluded.run.number,
+            "pipeline": concluded.run.pipeline_name,
+            "project": concluded.run.project_name,
+            "result": concluded.run.result,
+        },
+        "conclusion": concluded.sentence,
+        "findings": [_finding(door, known, each) for each in concluded.findings],
+    }
+    if form == "json":
+        print(json.dumps(story, indent=2))  # noqa: T201 - the command's output
+    else:
+        _tell(story)
+
+
+def _organization(run_url: str, settings: config.Settings) -> str:
+    """Return the organisation's URL: the configured one, or what the run's address begins with."""
+    if settings.azure_devops.url:
+        return settings.azure_devops.url
+    parts = urlsplit(run_url)
+    host = parts.hostname or ""
+    if host.endswith(".visualstudio.com"):
+        return f"https://{host}"
+    first = parts.path.strip("/").split("/", 1)[0]
+    if not (host and first):
+        raise UsageError(
+            f"{run_url!r} is not the address of a run; it looks like "
+            "https://dev.azure.com/contoso/Shop/_build/results?buildId=42"
+        )
+    return f"{parts.scheme}://{parts.netloc}/{first}"
+
+
+def _finding(door: azdo.Door, known: worker.Knowledge, found: Finding) -> dict[str, Any]:
+    idle = plan.actionable(found, known.policy)
+    key = plan.incident_key(found)
+    actions = plan.decide(
+        found,
+        incident_id=0,
+        incident_tag=plan.incident_tag(door.organization_url, key),
+        work_item=None,
+        first_of_pipeline=True,
+        policy=known.policy,
+        pages_url=known.pages_url,
+    )
+    connection, record = found.connection, found.evidence.record
+    return {
+        "rule": found.match.rule,
+        "title": found.match.title,
+        "credential": found.match.credential,
+        "verdict": found.match.verdict.value,
+        "confidence": found.match.confidence.value,
+        "explanation": found.match.explanation,
+        "step": record.name if record else None,
+        "task": str(record.task) if record and record.task else None,
+        "line": found.match.line,
+        "evidence": found.match.excerpt,
+        "connection": {
+            "name": connection.name if connection else None,
+            "type": connection.type if connection else None,
+            "url": connection.url if connection else None,
+            "method": found.attribution.method.value,
+            "reason": found.attribution.reason,
+            "candidates": [
+                {"name": c.connection.name, "reason": c.reason} for c in found.attribution.candidates
+            ],
+        },
+        "owner": {
+            "assignee": found.owner.assignee,
+            "team": found.owner.team,
+            "method": found.owner.method.value,
+            "reason": found.owner.reason,
+        },
+        "renewal": {
+            "recipe": found.recipe.id,
+            "title": found.recipe.title,
+            "warnings": list(found.recipe.warnings),
+            "steps": list(found.recipe.steps),
+        },
+        "would": [] if idle else [publish.describe(action) for action in actions],
+        "would_not": idle,
+    }
+
+
+def _tell(story: dict[str, Any]) -> None:
+    out = Console(highlight=False, soft_wrap=True)
+    run_ = story["run"]
+    out.print(f"[bold]{escape(run_['pipeline'])} {escape(run_['number'])}[/] {escape(run_['result'])}")
+    out.print(f"{escape(run_['url'])}\n\n{escape(story['conclusion'])}")
+    for found in story["findings"]:
+        where = found["step"] or "the pipeline's validation"
+        task = f" ({found['task']})" if found["task"] else ""
+        connection, owner = found["connection"], found["owner"]
+        name = connection["name"] or "not decided"
+        who = owner["assignee"] or owner["team"] or "nobody"
+        out.print(f"\n[bold]{escape(found['title'])}[/] – {found['verdict']}, {found['confidence']}")
+        if found["explanation"]:
+            out.print(f"  {escape(found['explanation'])}")
+        out.print(f"  [dim]evidence[/]    {escape(where)}{escape(task)}, line {found['line']}:")
+        out.print(f"              {escape(found['evidence'])}")
+        out.print(f"  [dim]connection[/]  {escape(name)}: {escape(connection['reason'])}")
+        for candidate in connection["candidates"]:
+            out.print(f"              perhaps {escape(candidate['name'])}: {escape(candidate['reason'])}")
+        out.print(f"  [dim]owner[/]       {escape(who)}: {escape(owner['reason'])}")
+        out.print(f"  [dim]renewal[/]     {escape(found['renewal']['title'])}")
+        for warning in found["renewal"]["warnings"]:
+            out.print(f"              [yellow]![/] {escape(warning)}")
+        for number, step in enumerate(found["renewal"]["steps"], 1):
+            out.print(f"              {number}. {escape(step)}")
+        for would in found["would"]:
+            out.print(f"  [dim]would[/]       {escape(would)}")
+        if found["would_not"]:
+            out.print(f"  [dim]would do nothing:[/] {escape(found['would_not'])}")

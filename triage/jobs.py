@@ -1,0 +1,174 @@
+"""2 store, claim: runs that wait for us, in the database."""
+
+from __future__ import annotations
+
+import random
+import uuid
+from datetime import timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from sqlalchemy.exc import IntegrityError
+from sqlmodel import Session, col, func, or_, select, update
+
+from triage.db import Job, now
+
+if TYPE_CHECKING:
+    from sqlalchemy import ColumnElement
+    from sqlalchemy.engine import Engine
+
+    from triage.domain import RunRef
+
+LEASE_SECONDS = 120.0
+MAX_ATTEMPTS = 20  # with the backoff below: about a day and a half
+MAX_CRASHES = 5
+_BACKOFF_SECONDS, _BACKOFF_MAX_SECONDS = 5.0, 4 * 3600.0
+
+
+class State(StrEnum):
+    """Where a job stands."""
+
+    AVAILABLE = "available"
+    RUNNING = "running"
+    RETRYABLE = "retryable"  # failed or snoozed; available again at available_at
+    COMPLETED = "completed"
+    DISCARDED = "discarded"  # failed too often
+    CANCELLED = "cancelled"  # there is nothing to do
+    QUARANTINED = "quarantined"  # took its worker down too often
+
+
+FINISHED = (State.COMPLETED, State.DISCARDED, State.CANCELLED, State.QUARANTINED)
+
+
+def put(engine: Engine, ref: RunRef, *, marker: str = "") -> bool:
+    """Keep a run to be triaged; False when it is known already. Durable when it returns.
+
+    One finish of a run is one job, whichever event tells of it and however often. The key is the run
+    and a marker: the second of its finish (a retried stage ends the same run again, later), which two
+    events may round differently, so a neighbour counts as the same; `stage:…` or `job:…` with the
+    attempt while the run goes on; `told:` and the event's second when nothing else is known.
+    """
+    key = f"{ref}@{marker}"
+    keys = [key] + [f"{ref}@{int(marker) + off}" for off in (-1, 1) if marker.isdecimal()]
+    try:
+        with Session(engine) as session, session.begin():
+            if session.exec(select(Job.id).where(col(Job.run_key).in_(keys))).first() is not None:
+                return False
+            session.add(
+                Job(
+                    run_key=key,
+                    project=ref.project,
+                    run_id=ref.id,
+                    kind=ref.kind,
+                    environment_id=ref.environment_id,
+                )
+            )
+    except IntegrityError:  # told twice at the same moment
+        return False
+    return True
+
+
+def claim(engine: Engine, worker: str, *, lease_seconds: float = LEASE_SECONDS) -> Job | None:
+    """Take the next job under a lease, None when nothing waits.
+
+    A job whose lease has run out took its worker down: that counts as a crash, and after
+    MAX_CRASHES the job is put in quarantine instead.
+    """
+    while True:
+        with Session(engine, expire_on_commit=False) as session, session.begin():
+            job = session.exec(
+                select(Job)
+                .where(_claimable())
+                .order_by(col(Job.available_at), col(Job.id))
+                .limit(1)
+                .with_for_update(skip_locked=True)  # SQLite has one writer and ignores it
+            ).first()
+            if job is None:
+                return None
+            if job.state == State.RUNNING:
+                job.crashes += 1
+            if job.crashes > MAX_CRASHES:
+                job.state, job.lease, job.finished_at = State.QUARANTINED, None, now()
+                job.error = f"Took its worker down {job.crashes} times."
+                continue
+            # New for each claim, so that not even the same worker can write under a lease it lost.
+            job.state, job.lease = State.RUNNING, f"{worker}/{uuid.uuid4().hex[:8]}"
+            job.lease_until = now() + timedelta(seconds=lease_seconds)
+            return job
+
+
+def extend(engine: Engine, job: Job, *, lease_seconds: float = LEASE_SECONDS) -> bool:
+    """Keep a lease alive; False when it is lost."""
+    return _write(engine, job, lease_until=now() + timedelta(seconds=lease_seconds))
+
+
+def complete(engine: Engine, job: Job, outcome: str) -> bool:
+    """Finish a job; False, here and below, when the lease is lost and nothing was written."""
+    return _finish(engine, job, State.COMPLETED, outcome=outcome, error="")
+
+
+def cancel(engine: Engine, job: Job, reason: str) -> bool:
+    """End a job that has nothing to do."""
+    return _finish(engine, job, State.CANCELLED, outcome=reason)
+
+
+def snooze(engine: Engine, job: Job, seconds: float, reason: str) -> bool:
+    """Come back in so many seconds; consumes no attempt."""
+    return _later(engine, job, seconds, error=reason)
+
+
+def retry(engine: Engine, job: Job, error: str) -> bool:
+    """Try again with backoff; after MAX_ATTEMPTS the job is discarded."""
+    attempts = job.attempts + 1
+    if attempts >= MAX_ATTEMPTS:
+        return _finish(engine, job, State.DISCARDED, attempts=attempts, error=error)
+    return _later(engine, job, backoff_seconds(attempts), attempts=attempts, error=error)
+
+
+def backoff_seconds(attempts: int) -> float:
+    """Return the wait after so many failures: doubling, capped, spread by a quarter."""
+    wait = min(_BACKOFF_SECONDS * 2.0 ** (attempts - 1), _BACKOFF_MAX_SECONDS)
+    return wait * random.uniform(0.75, 1.25)  # noqa: S311 - spreads load, guards nothing
+
+
+def replay(engine: Engine, job_id: int) -> bool:
+    """Make a finished job available again, its counters at zero."""
+    fresh = {"attempts": 0, "crashes": 0, "finished_at": None, "outcome": "", "error": ""}
+    with Session(engine) as session, session.begin():
+        done = session.exec(
+            update(Job)
+            .where(col(Job.id) == job_id, col(Job.state).in_(FINISHED))
+            .values(state=State.AVAILABLE, available_at=now(), **fresh)
+        )
+        return bool(done.rowcount)
+
+
+def unfinished(engine: Engine) -> int:
+    """Return how many jobs wait or run."""
+    with Session(engine) as session:
+        return session.exec(select(func.count()).where(col(Job.state).not_in(FINISHED))).one()
+
+
+def _claimable() -> ColumnElement[bool]:
+    waiting = col(Job.state).in_((State.AVAILABLE, State.RETRYABLE)) & (col(Job.available_at) <= now())
+    abandoned = (col(Job.state) == State.RUNNING) & (col(Job.lease_until) < now())
+    return or_(waiting, abandoned)
+
+
+def _later(engine: Engine, job: Job, seconds: float, **values: object) -> bool:
+    at = now() + timedelta(seconds=seconds)
+    return _write(engine, job, state=State.RETRYABLE, available_at=at, lease=None, lease_until=None, **values)
+
+
+def _finish(engine: Engine, job: Job, state: State, **values: object) -> bool:
+    return _write(engine, job, state=state, finished_at=now(), lease=None, lease_until=None, **values)
+
+
+def _write(engine: Engine, job: Job, **values: object) -> bool:
+    with Session(engine) as session, session.begin():
+        done = session.exec(
+            update(Job)
+            .where(col(Job.id) == job.id, col(Job.lease) == job.lease, col(Job.state) == State.RUNNING)
+            .values(**values)
+        )
+        return bool(done.rowcount)

@@ -1,0 +1,1 @@
+"""The schema's history, told by Alembic; see triage.db."""

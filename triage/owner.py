@@ -1,0 +1,186 @@
+"""6 own: whose connection it is, and how we know. Never from the text of a log."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from dataclasses import dataclass, fields
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any
+
+from triage.domain import Owner, OwnerMethod
+from triage.errors import UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from triage.azdo import Door
+    from triage.domain import Attribution, Connection, Identity, Run
+
+_MAIL = re.compile(r"^[^@\s]+@[^@\s]+\.[^@\s]+$")
+# Microsoft.VisualStudio.Services.TFS, which made or changed automatic connections itself.
+_SYSTEM = "00000002-0000-8888-8000-000000000000"
+_SERVICE_DESCRIPTORS = ("svc.", "s2s.", "aadsp.", "vssgp.", "aadgp.")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One [[owner]] of the owners file: conditions, then who it is."""
+
+    connection: str = ""  # GUID
+    name: str = ""  # pattern: prod-*
+    type: str = ""
+    project: str = ""
+    service: str = ""  # serviceManagementReference
+    assignee: str | None = None
+    team: str | None = None
+    area: str | None = None
+
+    def fits(self, connection: Connection, project: str) -> bool:
+        """Return True when every condition given holds."""
+        return (
+            (not self.connection or self.connection.lower() == connection.id)
+            and (not self.name or fnmatchcase(connection.name.lower(), self.name.lower()))
+            and (not self.type or self.type.lower() == connection.type)
+            and (not self.project or self.project.lower() in {project.lower(), connection.project_id.lower()})
+            and (not self.service or self.service == connection.service_management_reference)
+        )
+
+
+@dataclass(frozen=True)
+class OwnersFile:
+    """The entries, in the order of the file; the first that fits wins."""
+
+    entries: tuple[Entry, ...]
+
+
+@dataclass(frozen=True)
+class Fallback:
+    """Who gets what nobody else owns."""
+
+    team: str | None = None
+    area: str | None = None
+    assignee: str | None = None
+
+
+def load_owners(path: Path) -> OwnersFile:
+    """Read an owners file. Raises UsageError that names file, entry and key."""
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"owners.file: {path} cannot be read: {error.strerror}.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"owners.file: {path} is not valid TOML: {error}.") from None
+    entries = data.get("owner")
+    if set(data) - {"owner"} or not isinstance(entries, list):
+        raise UsageError(f"owners.file: {path} must hold [[owner]] entries and nothing else.")
+    problems = [f"  {path}, entry {n}: {p}" for n, each in enumerate(entries, 1) for p in _problems(each)]
+    if problems:
+        raise UsageError("The owners file is wrong:\n" + "\n".join(problems))
+    return OwnersFile(tuple(Entry(**each) for each in entries))
+
+
+def _problems(entry: Any) -> list[str]:
+    known = [f.name for f in fields(Entry)]
+    problems = []
+    for key, value in entry.items():
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            problems.append(f"{key}: no such key" + (f"; did you mean {near[0]!r}?" if near else ""))
+        elif not isinstance(value, str) or not value:
+            problems.append(f"{key}: must be a text")
+    if not {"assignee", "team", "area"} & set(entry):
+        problems.append("names nobody: give assignee, team or area")
+    if not {"connection", "name", "type", "project", "service"} & set(entry):
+        problems.append("has no condition: give connection, name, type, project or service")
+    return problems
+
+
+def find(
+    door: Door, run: Run, attribution: Attribution, owners: OwnersFile | None, fallback: Fallback
+) -> Owner:
+    """Return who should renew the credential; best evidence first."""
+    connection = attribution.connection
+    if connection is not None:
+        owner = _by_file(connection, run, owners) or _by_connection(door, connection)
+        if owner is not None:
+            return owner
+    missing = (
+        "The connection names nobody who can be assigned" if connection else "The connection is not known"
+    )
+    requester = _requester(run)
+    if requester is not None:
+        reason = f"{missing}; {requester.display_name} asked for this run."
+        return Owner(requester.unique_name, OwnerMethod.REQUESTER, reason, requester)
+    if _has(fallback):
+        whom = fallback.assignee or fallback.team or fallback.area
+        reason = f"{missing}; triage's settings name {whom} for that."
+        return Owner(fallback.assignee, OwnerMethod.FALLBACK, reason, None, fallback.team, fallback.area)
+    return Owner(
+        None, OwnerMethod.NOBODY, f"{missing}, and triage's settings name no default (owners.default_…)."
+    )
+
+
+def is_assignable(identity: Identity | None) -> bool:
+    """Return True for people: not groups, service principals, build services or the system itself."""
+    if identity is None or identity.is_container or not identity.unique_name:
+        return False
+    descriptor = (identity.descriptor or "").lower()
+    system = identity.id == _SYSTEM or identity.unique_name.startswith(_SYSTEM)
+    return (
+        not system
+        and not descriptor.startswith(_SERVICE_DESCRIPTORS)
+        and bool(_MAIL.match(identity.unique_name))
+    )
+
+
+def _by_file(connection: Connection, run: Run, owners: OwnersFile | None) -> Owner | None:
+    for number, entry in enumerate(owners.entries if owners else (), 1):
+        if entry.fits(connection, run.project_name):
+            method = OwnerMethod.SERVICE_TREE if entry.service else OwnerMethod.OWNERS_FILE
+            reason = f"The owners file says so (entry {number})."
+            return Owner(entry.assignee, method, reason, None, entry.team, entry.area)
+    return None
+
+
+def _by_connection(door: Door, connection: Connection) -> Owner | None:
+    people = [
+        *((OwnerMethod.ADMINISTRATOR, person) for person in connection.administrators),
+        (OwnerMethod.MODIFIED_BY, connection.modified_by),
+        (OwnerMethod.CREATED_BY, connection.created_by),
+    ]
+    passed_over: list[str] = []
+    for method, person in people:
+        if person is None:
+            continue
+        if not is_assignable(person):
+            passed_over.append(f"{person.display_name or 'Azure DevOps itself'} is no person")
+        elif door.identity(person.id) is None:
+            passed_over.append(f"{person.display_name} has left")
+        else:
+            when = f" on {connection.modified_at:%Y-%m-%d}" if _dated(method, connection) else ""
+            what = {
+                OwnerMethod.ADMINISTRATOR: "administers",
+                OwnerMethod.MODIFIED_BY: "last changed",
+                OwnerMethod.CREATED_BY: "created",
+            }[method]
+            because = f" ({'; '.join(dict.fromkeys(passed_over))})" if passed_over else ""
+            reason = f"{person.display_name} {what} the connection{when}{because}."
+            return Owner(person.unique_name, method, reason, person)
+    return None
+
+
+def _dated(method: OwnerMethod, connection: Connection) -> bool:
+    return method is OwnerMethod.MODIFIED_BY and connection.modified_at is not None
+
+
+def _requester(run: Run) -> Identity | None:
+    for person in (run.requested_for, run.requested_by):
+        if is_assignable(person):
+            return person
+    return None
+
+
+def _has(fallback: Fallback) -> bool:
+    return bool(fallback.assignee or fallback.team or fallback.area)

@@ -1,0 +1,53 @@
+"""8 act: carry out one action on Azure DevOps, safely when it may have been done already."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, assert_never
+
+from triage.plan import FileWorkItem, LinkRun, PostThread, TagRun, TellClosed
+from triage.publish import pull_request, work_item
+from triage.publish.messages import title
+from triage.publish.outcome import Outcome
+
+if TYPE_CHECKING:
+    from triage.azdo import Door
+    from triage.plan import Action, Policy
+
+__all__ = ["Outcome", "carry_out", "describe", "title"]
+
+
+def carry_out(door: Door, action: Action, *, attempts: int, policy: Policy) -> Outcome:
+    """Do it. `attempts` above 1 means that an earlier attempt may have done it, its reply lost."""
+    match action:
+        case TagRun(finding=finding, tag=tag):
+            door.add_tag(finding.run.ref, tag)
+            return Outcome(tag, finding.run.url, f"tagged {tag}")
+        case FileWorkItem():
+            return work_item.file(door, action, in_doubt=attempts > 1, policy=policy)
+        case LinkRun():
+            return work_item.link_run(door, action)
+        case TellClosed():
+            return work_item.tell_closed(door, action)
+        case PostThread():
+            return pull_request.post(door, action)
+        case _:
+            assert_never(action)
+
+
+def describe(action: Action) -> str:
+    """Return what an action would do, in one line."""
+    finding = action.finding
+    match action:
+        case TagRun(tag=tag):
+            return f"tag the run {tag}"
+        case FileWorkItem():
+            who = finding.owner.assignee or finding.owner.team or "nobody"
+            return f"file one work item in {finding.run.project_name}, assigned to {who}: {title(finding)}"
+        case LinkRun(work_item=number):
+            return f"add the run to work item {number}"
+        case TellClosed(work_item=number):
+            return f"say on work item {number} that it goes on, if somebody has closed it"
+        case PostThread():
+            return f"leave one thread on pull request {finding.run.pull_request}"
+        case _:
+            assert_never(action)

@@ -1,0 +1,239 @@
+"""What triage says to people, whole: titles, work items, comments."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from markdown_it import MarkdownIt
+
+from triage.domain import Confidence, Verdict
+from triage.publish.safe import fenced, visible, words
+
+if TYPE_CHECKING:
+    from triage.domain import Attribution, Evidence, Finding, Recipe, Run
+
+_TITLE_MAX = 255
+MARKER = "Filed by triage"
+_HTML = MarkdownIt("commonmark", {"html": False})
+_GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+
+_STATE = {
+    Verdict.EXPIRED: "has expired",
+    Verdict.REVOKED: "was revoked",
+    Verdict.REJECTED: "is refused",
+    Verdict.MISSING: "is missing",
+    Verdict.MISCONFIGURED: "is set up wrongly",
+    Verdict.LOOK_ALIKE: "only looks expired",
+}
+
+_CONFIRM = (
+    "**Please confirm before you renew.** The message leaves room for another cause; "
+    "the evidence is at the end of this text."
+)
+
+_CHOOSE = (
+    "**Please decide which service connection it is.** The log does not name it. "
+    "It could be one of these; open it and look at its credential:"
+)
+
+_CHOOSE_BLIND = (
+    "**Please find out which credential it is.** The log does not name it, and no service connection of "
+    "this project fits. It may be kept in a variable, a variable group or the pipeline itself."
+)
+
+_CLOSING = """\
+Close this item once a run has passed. triage never changes what you write here: title, state, \
+assignee and text are yours. If runs still fail after you closed it, triage says so here, once. \
+If this is not the cause, close the item and say why in a comment."""
+
+_STILL_FAILING = """\
+This item is closed, but the credential still breaks runs: {run} failed for the same reason \
+afterwards. Please look again. triage says this only once."""
+
+_ANOTHER_PIPELINE = "The same credential breaks another pipeline: {run}. Its run is linked to this item."
+
+_THREAD = """\
+**{verdict}** Run {run} failed because {what}.
+
+{who}{where}. Nothing is to be done in this pull request: run the pipeline again once it is renewed.
+
+{marker}
+"""
+
+
+def title(finding: Finding) -> str:
+    """Return the title of an incident and its work item."""
+    state = _STATE[finding.match.verdict]
+    if finding.connection is not None:
+        before, name = "[triage] Credential of service connection", finding.connection.name
+    else:
+        before, name = "[triage] A credential of pipeline", finding.run.pipeline_name
+    shown = visible(name)
+    room = _TITLE_MAX - len(f"{before} '' {state}")
+    shown = shown if len(shown) <= room else shown[: room - 1] + "…"
+    return f"{before} '{shown}' {state}"
+
+
+def work_item(finding: Finding, *, incident_tag: str, incident_page: str, remark: str = "") -> str:
+    """Return the body of a work item, Markdown: what broke, whose, the steps, the evidence.
+
+    `remark` is a sentence of ours about how the item was filed, such as a refused assignee.
+    """
+    parts = [
+        _what_broke(finding),
+        _doubts(finding),
+        _reasons(finding, remark),
+        "## Renew it",
+        _recipe(finding.recipe),
+        "## What it breaks",
+        _affected(finding.run, incident_page),
+        "## Evidence",
+        _evidence(finding),
+        "## When it works again",
+        _CLOSING,
+        marker_line(incident_tag),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def another_run(finding: Finding) -> str:
+    """Return the comment that tells a work item of another pipeline, Markdown."""
+    return _ANOTHER_PIPELINE.format(run=_run(finding.run))
+
+
+def still_failing(finding: Finding) -> str:
+    """Return the comment on a work item that was closed too early, Markdown."""
+    return _STILL_FAILING.format(run=_run(finding.run))
+
+
+def thread(finding: Finding, *, work_item_url: str | None, work_item: int | None, marker: str) -> str:
+    """Return the comment on a pull request, Markdown."""
+    run, connection = finding.run, finding.connection
+    state = _STATE[finding.match.verdict]
+    if connection is not None:
+        what = f"the credential of the service connection **{words(connection.name)}** {state}"
+    else:
+        what = f"a credential of this pipeline {state}"
+    owner = finding.owner.assignee or finding.owner.team
+    certain = finding.match.confidence is Confidence.CERTAIN
+    return _THREAD.format(
+        verdict="This is not your change." if certain else "This is most likely not your change.",
+        run=f"[{words(run.number)}]({run.url})",
+        what=what,
+        who=f"{words(owner)} has been asked to renew it" if owner else "Somebody has to renew it",
+        where=f", see [work item {work_item}]({work_item_url})" if work_item_url else "",
+        marker=marker_line(marker),
+    )
+
+
+def marker_line(marker: str) -> str:
+    """Return the last line of what triage writes, by which it finds its own words again."""
+    return f"{MARKER}, {marker}."
+
+
+def html(markdown: str) -> str:
+    """Return Markdown of ours as the HTML that older work item fields take."""
+    return str(_HTML.render(markdown))
+
+
+def _run(run: Run) -> str:
+    return f"[{words(run.pipeline_name)} {words(run.number)}]({run.url})"
+
+
+def _what_broke(finding: Finding) -> str:
+    run, match, connection = finding.run, finding.match, finding.connection
+    if connection is not None:
+        link = f"[**{words(connection.name)}**]({connection.url})"
+        what = f"The credential of the service connection {link} ({words(connection.type)}) "
+    else:
+        what = f"A credential of the pipeline **{words(run.pipeline_name)}** "
+    since = f" on {run.finished_at:%Y-%m-%d at %H:%M} UTC" if run.finished_at else ""
+    return f"{what}**{_STATE[match.verdict]}**. {words(match.title)}; first seen in {_run(run)}{since}."
+
+
+def _affected(run: Run, incident_page: str) -> str:
+    return (
+        f"- {_run(run)} in project {words(run.project_name)}\n"
+        f"- [All runs it broke, on triage's page]({incident_page}); other pipelines are linked to this item."
+    )
+
+
+def _doubts(finding: Finding) -> str:
+    """Return what the reader has to decide before renewing, "" when nothing is open."""
+    doubts = [_CONFIRM] if finding.match.confidence is Confidence.LIKELY else []
+    if finding.connection is None:
+        doubts.append(_candidates(finding.attribution))
+    return "\n\n".join(doubts)
+
+
+def _candidates(attribution: Attribution) -> str:
+    if not attribution.candidates:
+        return _CHOOSE_BLIND
+    listed = "\n".join(
+        f"- [{words(each.connection.name)}]({each.connection.url}): {words(each.reason)}"
+        for each in attribution.candidates
+    )
+    return f"{_CHOOSE}\n\n{listed}"
+
+
+def _reasons(finding: Finding, remark: str) -> str:
+    owner = finding.owner
+    who = words(owner.assignee or owner.team or "nobody")
+    what = "Why this connection" if finding.connection is not None else "Why no connection is named"
+    lines = [
+        f"- **{what}:** {words(finding.attribution.reason)}",
+        f"- **Why {who}:** {words(owner.reason)}",
+    ]
+    if remark:
+        lines.append(f"- **How it was filed:** {remark}")
+    return "\n".join(lines)
+
+
+def _recipe(recipe: Recipe) -> str:
+    parts = [f"**{recipe.title}**"]
+    parts += [f"> **Careful:** {warning}" for warning in recipe.warnings]
+    parts += [_numbered(recipe.steps), _facts(recipe)]
+    for name, steps in recipe.alternatives:
+        parts += [f"### Instead: {name}", _numbered(steps)]
+    if recipe.references:
+        links = ", ".join(f"[{n}]({url})" for n, url in enumerate(recipe.references, 1))
+        parts.append(f"Sources: {links}")
+    return "\n\n".join(part for part in parts if part)
+
+
+def _numbered(steps: tuple[str, ...]) -> str:
+    return "\n".join(f"{number}. {step}" for number, step in enumerate(steps, 1))
+
+
+def _facts(recipe: Recipe) -> str:
+    facts = []
+    if recipe.permissions:
+        facts.append(f"- **Who may do it:** {' '.join(recipe.permissions)}")
+    if recipe.verify:
+        facts.append(f"- **How to check:** {recipe.verify}")
+    if recipe.interval:
+        what_follows = ", unless you choose what follows" if recipe.alternatives else ""
+        facts.append(f"- **It comes again:** in {recipe.interval}{what_follows}.")
+    return "\n".join(facts)
+
+
+def _evidence(finding: Finding) -> str:
+    evidence, match = finding.evidence, finding.match
+    record = evidence.record
+    step = f"Step *{words(record.name) or 'without a name'}*" if record else "The pipeline's validation"
+    task = f" ({words(str(record.task))})" if record and record.task else ""
+    return (
+        f"{step}{task}, {_line(finding.run, evidence)}; rule {words(match.rule)}:\n\n{fenced(match.excerpt)}"
+    )
+
+
+def _line(run: Run, evidence: Evidence) -> str:
+    """Return where the line stands, as a link to the log when the log can be opened there."""
+    record, line = evidence.record, evidence.match.line
+    if evidence.source != "log" or record is None:
+        return "among the errors on the run's page"
+    where = f"line {line} of its log"
+    if not (record.parent_id and _GUID.fullmatch(record.id) and _GUID.fullmatch(record.parent_id)):
+        return where
+    return f"[{where}]({run.url}&view=logs&j={record.parent_id}&t={record.id}&l={line})"

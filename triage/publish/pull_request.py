@@ -1,0 +1,54 @@
+"""One thread for each pull request and incident, found again by its marker."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from triage.errors import Cancel
+from triage.publish import messages
+from triage.publish.outcome import Outcome
+
+if TYPE_CHECKING:
+    from triage.azdo import Door, Thread
+    from triage.plan import PostThread
+
+_PROPERTY = "triage.key"
+
+
+def post(door: Door, action: PostThread) -> Outcome:
+    """Open the thread, or bring ours up to date with this run. People's words stay."""
+    run = action.finding.run
+    assert run.repository_id is not None  # noqa: S101 - plan posts nothing without
+    assert run.pull_request is not None  # noqa: S101
+    page = door.pull_request_url(run.project_name, run.repository_id, run.pull_request)
+    item = door.work_item_url(run.project_name, action.work_item) if action.work_item else None
+    content = messages.thread(
+        action.finding, work_item_url=item, work_item=action.work_item, marker=action.incident_tag
+    )
+    where = (run.project_id, run.repository_id, run.pull_request)
+    try:
+        known = _find(door.threads(*where), action.incident_tag)
+    except Cancel as gone:  # the run and its work item stand without the pull request
+        return Outcome("", page, f"pull request {run.pull_request} cannot be read: {gone}")
+    if known is None:
+        thread = door.create_thread(*where, content, properties={_PROPERTY: action.incident_tag})
+        return Outcome(str(thread.id), page, f"thread on pull request {run.pull_request}")
+    if not _is_ours(known, action.incident_tag):
+        return Outcome(str(known.id), page, f"a person removed our words from thread {known.id}; left alone")
+    comment, text = known.comments[0]
+    if text.strip() != content.strip():
+        door.update_comment(*where, known.id, comment, content)
+    return Outcome(str(known.id), page, f"thread on pull request {run.pull_request} brought up to date")
+
+
+def _find(threads: list[Thread], marker: str) -> Thread | None:
+    """Return our thread: by its property, else by the marker at the end of its first comment."""
+    for thread in sorted(threads, key=lambda each: each.id):
+        if thread.properties.get(_PROPERTY) == marker or _is_ours(thread, marker):
+            return thread
+    return None
+
+
+def _is_ours(thread: Thread, marker: str) -> bool:
+    """Return whether the first comment is still the one that triage wrote."""
+    return bool(thread.comments) and thread.comments[0][1].rstrip().endswith(messages.marker_line(marker))

@@ -1,0 +1,137 @@
+"""Played: service hook subscriptions and what became of their notifications (area hooks)."""
+
+from __future__ import annotations
+
+import copy
+import uuid
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from fastapi.responses import JSONResponse, Response
+
+from triage.sandbox.answers import Refusal, listing
+from triage.sandbox.organisation import wire_time
+
+if TYPE_CHECKING:
+    from triage.sandbox.answers import Call, Routes
+
+_MASK = "********"
+_EVENTS = {
+    "tfs": {"build.complete"},
+    "pipelines": {
+        "ms.vss-pipelines.run-state-changed-event",
+        "ms.vss-pipelines.stage-state-changed-event",
+        "ms.vss-pipelines.job-state-changed-event",
+    },
+    "rm": {"ms.vss-release.deployment-completed-event", "ms.vss-release.release-abandoned-event"},
+}
+_FILTERS = ("publisherId", "eventType", "consumerId", "consumerActionId")
+
+
+def _subscriptions(call: Call) -> Response:
+    known = call.organisation.subscriptions
+    if "subscriptionId" not in call.values:
+        if call.method == "POST":
+            number = str(uuid.uuid4())
+            known[number] = _checked(call, number, {})
+            return JSONResponse(_shown(call, known[number]))
+        wanted = {name: call.query[name.lower()] for name in _FILTERS if call.query.get(name.lower())}
+        fitting = [each for each in known.values() if all(each.get(k) == v for k, v in wanted.items())]
+        return listing([_shown(call, each) for each in fitting])
+    number = _known(call)
+    if call.method == "DELETE":
+        del known[number]
+        return Response(status_code=204)
+    if call.method == "PUT":
+        known[number] = _checked(call, number, known[number])
+    elif call.method == "POST":
+        raise Refusal(405, "The requested resource does not support http method 'POST'.", "NotSupported")
+    return JSONResponse(_shown(call, known[number]))
+
+
+def _known(call: Call) -> str:
+    number = call.guid("subscriptionId")
+    if number not in call.organisation.subscriptions:
+        raise Refusal(
+            404, f"Cannot find a subscription with the id {number}.", "SubscriptionNotFoundException"
+        )
+    return number
+
+
+def _checked(call: Call, number: str, old: dict[str, Any]) -> dict[str, Any]:
+    """Return a subscription as it is kept; refuses what the service would not deliver."""
+    given = call.table()
+    for name in (*_FILTERS, "consumerInputs", "publisherInputs"):
+        if not given.get(name):
+            raise _wrong(f"{name} must be given.")
+    if given["eventType"] not in _EVENTS.get(given["publisherId"], set()):
+        raise _wrong(f"The publisher {given['publisherId']} has no event {given['eventType']}.")
+    if (given["consumerId"], given["consumerActionId"]) != ("webHooks", "httpRequest"):
+        raise _wrong("The played organisation has one consumer only: webHooks with httpRequest.")
+    for table in ("consumerInputs", "publisherInputs"):
+        if not all(isinstance(value, str) for value in given[table].values()):
+            raise _wrong(f"All values of {table} must be texts.")
+    project = given["publisherInputs"].get("projectId")
+    if project and project.lower() not in call.organisation.projects:
+        raise _wrong(f"The project {project} does not exist.")
+    inputs = dict(given["consumerInputs"])
+    if inputs.get("basicAuthPassword") == _MASK:
+        inputs["basicAuthPassword"] = old.get("consumerInputs", {}).get("basicAuthPassword", "")
+    _check_target(call, inputs)
+    now = wire_time()
+    return {
+        "createdBy": call.organisation.caller,
+        "createdDate": now,
+        **old,
+        **{name: given[name] for name in _FILTERS},
+        "id": number,
+        "status": given.get("status", "enabled"),
+        "resourceVersion": given.get("resourceVersion", "1.0"),
+        "publisherInputs": given["publisherInputs"],
+        "consumerInputs": inputs,
+        "probationRetries": 0,
+        "modifiedBy": call.organisation.caller,
+        "modifiedDate": now,
+    }
+
+
+def _check_target(call: Call, inputs: dict[str, str]) -> None:
+    target = urlsplit(inputs.get("url", ""))
+    if target.scheme not in {"http", "https"} or not target.hostname:
+        raise _wrong("The input url must be an address.")
+    if call.organisation.allow_local_hooks:
+        return
+    if inputs.get("basicAuthUsername") and target.scheme != "https":
+        raise _wrong("Basic authentication needs an https address.")
+    if target.hostname == "localhost" or target.hostname.startswith(("127.", "10.", "192.168.", "[")):
+        raise _wrong("The address must be reachable from the internet.")
+
+
+def _shown(call: Call, subscription: dict[str, Any]) -> dict[str, Any]:
+    shown = copy.deepcopy(subscription)
+    if "basicAuthPassword" in shown["consumerInputs"]:
+        shown["consumerInputs"]["basicAuthPassword"] = _MASK
+    shown["url"] = f"{call.organisation.url}/_apis/hooks/subscriptions/{shown['id']}"
+    return shown
+
+
+def _notifications(call: Call) -> Response:
+    kept = call.organisation.notifications.get(_known(call), [])
+    if "notificationId" in call.values:
+        found = next((each for each in kept if each["id"] == call.number("notificationId")), None)
+        if found is None:
+            raise Refusal(404, "Cannot find the notification.", "NotificationNotFoundException")
+        return JSONResponse(found)
+    wanted = {name: call.query[name] for name in ("status", "result") if call.query.get(name)}
+    found_all = [each for each in kept if all(each[name] == value for name, value in wanted.items())]
+    return listing(found_all[::-1][: call.asked("maxResults", 100)])
+
+
+def _wrong(message: str) -> Refusal:
+    return Refusal(400, message, "SubscriptionInputException")
+
+
+ROUTES: Routes = {
+    "subscriptions": dict.fromkeys(("GET", "POST", "PUT", "DELETE"), _subscriptions),
+    "notifications": {"GET": _notifications},
+}

@@ -1,0 +1,103 @@
+"""triage as one process: database, web server and workers, started and stopped together."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import uvicorn
+
+from triage import config, db, web, worker
+from triage.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy.engine import Engine
+
+_DRAIN_SECONDS = 20.0
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Bind the address to serve on. Raises UsageError when it is taken or not ours."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise UsageError(
+            f"Cannot listen on {host}:{port}: {error.strerror}. Stop what uses the port, or choose another "
+            "with --port (server.port, TRIAGE_SERVER__PORT)."
+        ) from None
+    return listener
+
+
+def open_database(settings: config.Settings) -> Engine:
+    """Open the database and bring its schema up to date."""
+    engine = db.open_engine(settings.database.url)
+    db.migrate(engine)
+    return engine
+
+
+@contextmanager
+def running(settings: config.Settings, listener: socket.socket) -> Iterator[Engine]:
+    """Run web server and workers beside the caller; on leaving, finish what was begun and stop."""
+    config.require_organization(settings)
+    known = worker.knowledge(settings)
+    engine = open_database(settings)
+    server = uvicorn.Server(_uvicorn(web.create_app(settings, engine)))
+    thread = threading.Thread(target=server.run, args=([listener],), name="triage-web", daemon=True)
+    stopping, workers = worker.start(settings, engine, known)
+    thread.start()
+    try:
+        yield engine
+    finally:
+        server.should_exit = True
+        stopping.set()
+        thread.join(_DRAIN_SECONDS)
+        for each in workers:
+            each.join(_DRAIN_SECONDS)
+        engine.dispose()
+
+
+def serve(settings: config.Settings) -> None:
+    """Serve until interrupted or told to stop."""
+    config.require_organization(settings)
+    known = worker.knowledge(settings)
+    listener = listen(settings.server.host, settings.server.port)
+    engine = open_database(settings)
+    app = web.create_app(settings, engine)
+    stopping, workers = worker.start(settings, engine, known)
+    try:
+        uvicorn.Server(_uvicorn(app)).run([listener])  # handles SIGTERM and SIGINT itself
+    finally:
+        stopping.set()
+        for each in workers:
+            each.join(_DRAIN_SECONDS)
+
+
+def work(settings: config.Settings, stopping: threading.Event) -> None:
+    """Run the workers alone until `stopping` is set."""
+    config.require_organization(settings)
+    known = worker.knowledge(settings)
+    engine = open_database(settings)
+    own_stop, workers = worker.start(settings, engine, known)
+    stopping.wait()
+    own_stop.set()
+    for each in workers:
+        each.join(_DRAIN_SECONDS)
+
+
+def _uvicorn(app: object) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,  # type: ignore[arg-type]
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=10,
+        log_config=None,
+    )

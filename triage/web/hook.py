@@ -1,0 +1,144 @@
+"""`POST /hooks/azure-devops`: answers 202, 401 or 503 and nothing else.
+
+Any other refusal would put the subscription on probation, during which Azure DevOps drops events.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+from typing import TYPE_CHECKING
+
+import structlog
+from fastapi import APIRouter, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import JSONResponse
+from sqlmodel import Session
+from starlette.requests import ClientDisconnect
+
+from triage import intake, jobs
+from triage.db import Delivery
+from triage.errors import UsageError
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Engine
+
+    from triage.config import Hook, Settings
+
+log = structlog.get_logger()
+
+_DRAIN_BODIES = 8  # so many times the largest body is read and thrown away
+
+
+def router(settings: Settings, engine: Engine) -> APIRouter:
+    """Return the hook's route. Raises UsageError when nothing protects it."""
+    if not _secrets(settings.hook):
+        raise UsageError(
+            "The hook is unprotected: set hook.password (TRIAGE_HOOK__PASSWORD) for basic authentication, "
+            "or hook.header_value for a secret header, and give Azure DevOps the same value."
+        )
+    routes = APIRouter()
+
+    @routes.post("/hooks/azure-devops")
+    @routes.post("/hooks/azure-devops/")  # a redirect would put the subscription on probation
+    async def receive(request: Request) -> Response:
+        """Keep what Azure DevOps tells. Asynchronous only to stop reading at the cap."""
+        if not authentic(request, settings.hook):
+            return JSONResponse(
+                {"error": "Wrong user name or password."}, 401, {"WWW-Authenticate": 'Basic realm="triage"'}
+            )
+        body = await _read(request, settings.hook.max_body_bytes)
+        try:
+            notice = await run_in_threadpool(store, engine, body, settings.azure_devops.url)
+        except Exception:  # whatever it is: nothing is stored, so it must come again
+            log.exception("event not stored; Azure DevOps is asked to send it again")
+            return JSONResponse(
+                {"error": "The event could not be stored; send it again."}, 503, {"Retry-After": "5"}
+            )
+        return JSONResponse(notice, 202)
+
+    return routes
+
+
+def _secrets(hook: Hook) -> list[str]:
+    """Return the secrets that protect the hook; raise UsageError for an empty one."""
+    given = {"hook.password": hook.password, "hook.header_value": hook.header_value}
+    secrets = {name: value.get_secret_value() for name, value in given.items() if value is not None}
+    for name, secret in secrets.items():
+        if not secret.strip():
+            raise UsageError(f"{name} is empty and would let everybody in: set a long random value.")
+    return list(secrets.values())
+
+
+def authentic(request: Request, hook: Hook) -> bool:
+    """Return True when the request proves that it comes from our subscription.
+
+    Both halves are always compared, in constant time.
+    """
+    proven = []
+    if hook.password is not None:
+        user, _, password = _basic(request.headers.get("authorization", "")).partition(b":")
+        right_user = hmac.compare_digest(user, hook.username.encode())
+        right_password = hmac.compare_digest(password, hook.password.get_secret_value().encode())
+        proven.append(right_user & right_password)
+    if hook.header_value is not None:
+        given = request.headers.get(hook.header_name, "").encode("latin-1")
+        proven.append(hmac.compare_digest(given, hook.header_value.get_secret_value().encode()))
+    return any(proven)
+
+
+def store(engine: Engine, body: bytes | None, organization_url: str) -> dict[str, str]:
+    """Keep a request durably and queue the run it tells of. Returns what became of it."""
+    if body is None:
+        notice = intake.Notice("refused", "The body is too large, compressed or broke off.")
+    else:
+        notice = intake.parse(body, organization_url)
+    outcome: str = notice.kind
+    if notice.ref is not None:
+        outcome = "queued" if jobs.put(engine, notice.ref, marker=notice.marker) else "duplicate"
+    with Session(engine) as session, session.begin():
+        session.add(
+            Delivery(
+                source="hook",
+                event_type=notice.event_type,
+                event_id=notice.event_id,
+                subscription_id=notice.subscription_id,
+                notification_id=notice.notification_id,
+                outcome=outcome,
+                reason=notice.reason,
+                run_key=str(notice.ref) if notice.ref else "",
+            )
+        )
+    return {"outcome": outcome, "reason": notice.reason}
+
+
+def _basic(header: str) -> bytes:
+    scheme, _, value = header.partition(" ")
+    if scheme.lower() != "basic":
+        return b""
+    try:
+        return base64.b64decode(value.strip(), validate=True)
+    except (binascii.Error, ValueError):
+        return b""
+
+
+async def _read(request: Request, cap: int) -> bytes | None:
+    """Return the body, None when it is larger than the cap, compressed or broken off.
+
+    A body that is refused is still taken off the line, to a limit: who gets an answer in the middle
+    of sending may never read it.
+    """
+    wanted = request.headers.get("content-encoding", "identity").lower() == "identity"
+    kept, taken = bytearray(), 0
+    try:
+        async for chunk in request.stream():
+            taken += len(chunk)
+            wanted = wanted and taken <= cap
+            if wanted:
+                kept += chunk
+            elif taken > _DRAIN_BODIES * cap:
+                return None
+    except ClientDisconnect:
+        return None
+    return bytes(kept) if wanted else None

@@ -1,0 +1,190 @@
+"""The pages a person reads, and the same as JSON under /api."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from fastapi import APIRouter, HTTPException, Request, Response
+from fastapi import Path as PathParameter
+from fastapi.templating import Jinja2Templates
+from markdown_it import MarkdownIt
+from markupsafe import Markup
+from sqlmodel import Session, col, func, select
+
+from triage import db
+from triage.db import Delivery, Effect, FindingRow, Incident, Job, TriagedRun
+from triage.jobs import State
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Engine
+
+_LIST_MAX = 100
+_MARKDOWN = MarkdownIt("commonmark", {"html": False}).disable("image")
+_Number = Annotated[int, PathParameter(ge=0, le=2**31 - 1)]
+
+
+def router(engine: Engine) -> APIRouter:
+    """Return the routes of pages and API."""
+    routes = APIRouter()
+    templates = Jinja2Templates(directory=Path(__file__).parent / "templates")
+    templates.env.filters["markdown"] = lambda line: Markup(_MARKDOWN.renderInline(line))  # noqa: S704 - html off
+    templates.env.filters["ago"] = _ago
+
+    @routes.get("/")
+    def inbox(request: Request) -> Response:
+        return templates.TemplateResponse(
+            request,
+            "inbox.html",
+            {"incidents": incidents(engine), "runs": runs(engine), "troubled": troubled(engine)},
+        )
+
+    @routes.get("/incidents/{number}")
+    def incident_page(request: Request, number: _Number) -> Response:
+        return templates.TemplateResponse(request, "incident.html", {"incident": incident(engine, number)})
+
+    @routes.get("/runs/{project}/{number}")
+    def run_page(request: Request, project: str, number: _Number) -> Response:
+        return templates.TemplateResponse(request, "run.html", {"run": run(engine, project, number)})
+
+    @routes.get("/deliveries")
+    def deliveries_page(request: Request) -> Response:
+        return templates.TemplateResponse(request, "deliveries.html", {"deliveries": deliveries(engine)})
+
+    @routes.get("/api/incidents")
+    def incidents_json() -> list[dict[str, Any]]:
+        return incidents(engine)
+
+    @routes.get("/api/incidents/{number}")
+    def incident_json(number: _Number) -> dict[str, Any]:
+        return incident(engine, number)
+
+    @routes.get("/api/runs")
+    def runs_json() -> list[dict[str, Any]]:
+        return runs(engine)
+
+    @routes.get("/api/runs/{project}/{number}")
+    def run_json(project: str, number: _Number) -> dict[str, Any]:
+        return run(engine, project, number)
+
+    @routes.get("/api/deliveries")
+    def deliveries_json() -> list[dict[str, Any]]:
+        return deliveries(engine)
+
+    return routes
+
+
+def incidents(engine: Engine) -> list[dict[str, Any]]:
+    """Return the open incidents, the one seen last first, each with how many runs it broke."""
+    with Session(engine) as session:
+        broken = (
+            select(FindingRow.incident_id, func.count(func.distinct(FindingRow.run_row)).label("runs"))
+            .group_by(col(FindingRow.incident_id))
+            .subquery()
+        )
+        query = (
+            select(Incident, broken.c.runs)
+            .join(broken, broken.c.incident_id == Incident.id, isouter=True)
+            .where(Incident.state == "open")
+            .order_by(col(Incident.last_seen_at).desc())
+            .limit(_LIST_MAX)
+        )
+        return [{**_plain(row), "runs": count or 0} for row, count in session.exec(query)]
+
+
+def incident(engine: Engine, number: int) -> dict[str, Any]:
+    """Return an incident with its findings and effects. Raises 404."""
+    with Session(engine) as session:
+        row = session.get(Incident, number)
+        if row is None:
+            raise HTTPException(404, f"There is no incident {number}.")
+        findings = session.exec(
+            select(FindingRow, TriagedRun)
+            .join(TriagedRun, col(TriagedRun.id) == col(FindingRow.run_row))
+            .where(FindingRow.incident_id == number)
+            .order_by(col(FindingRow.id).desc())
+            .limit(_LIST_MAX)
+        ).all()
+        effects = session.exec(select(Effect).where(Effect.incident_id == number).order_by(col(Effect.id)))
+        return {
+            **_plain(row),
+            "steps": json.loads(row.steps),
+            "findings": [{**_plain(found), "run": _plain(seen)} for found, seen in findings],
+            "effects": [_plain(each, but={"lease", "lease_until"}) for each in effects],
+        }
+
+
+def runs(engine: Engine) -> list[dict[str, Any]]:
+    """Return the runs triaged last."""
+    with Session(engine) as session:
+        query = select(TriagedRun).order_by(col(TriagedRun.triaged_at).desc()).limit(_LIST_MAX)
+        return [_plain(row) for row in session.exec(query)]
+
+
+def run(engine: Engine, project: str, number: int) -> dict[str, Any]:
+    """Return what was concluded about a run, or that it waits; by project name or GUID. Raises 404."""
+    with Session(engine) as session:
+        named = (TriagedRun.project_id == project.lower()) | (TriagedRun.project_name == project)
+        row = session.exec(select(TriagedRun).where(TriagedRun.run_id == number, named)).first()
+        if row is None:
+            return _waiting(session, project, number)
+        findings = session.exec(select(FindingRow).where(FindingRow.run_row == row.id))
+        return {**_plain(row), "findings": [_plain(each) for each in findings]}
+
+
+def deliveries(engine: Engine) -> list[dict[str, Any]]:
+    """Return the events received last, also those that were of no use."""
+    with Session(engine) as session:
+        query = select(Delivery).order_by(col(Delivery.id).desc()).limit(_LIST_MAX)
+        return [_plain(row) for row in session.exec(query)]
+
+
+def troubled(engine: Engine) -> list[dict[str, Any]]:
+    """Return the jobs that did not succeed so far, the newest first, each with its conclusion."""
+    with Session(engine) as session:
+        query = (
+            select(Job)
+            .where(col(Job.state).in_((State.RETRYABLE, State.DISCARDED, State.QUARANTINED)))
+            .order_by(col(Job.id).desc())
+            .limit(_LIST_MAX)
+        )
+        return [{**_plain(job), "conclusion": _so_far(job)} for job in session.exec(query)]
+
+
+def _waiting(session: Session, project: str, number: int) -> dict[str, Any]:
+    """Return what is known of a run that no worker has read yet. Raises 404."""
+    spelt = col(Job.project).in_((project, project.lower()))
+    job = session.exec(select(Job).where(Job.run_id == number, spelt).order_by(col(Job.id).desc())).first()
+    if job is None:
+        raise HTTPException(404, f"triage has not been told of run {number} in {project}.")
+    return {**_plain(job), "project_name": project, "conclusion": _so_far(job), "findings": []}
+
+
+def _so_far(job: Job) -> str:
+    match job.state:
+        case State.AVAILABLE:
+            return "Waiting for a worker."
+        case State.RUNNING:
+            return "Being triaged right now."
+        case State.RETRYABLE:
+            return f"Not triaged yet: {job.error} triage tries again at {job.available_at:%H:%M:%S} UTC."
+        case State.DISCARDED | State.QUARANTINED:
+            return f"Given up: {job.error}"
+        case _:
+            return job.outcome or "Nothing to do."
+
+
+def _plain(row: Any, but: set[str] = frozenset()) -> dict[str, Any]:  # type: ignore[assignment]
+    values: dict[str, Any] = row.model_dump(mode="json", exclude=but)
+    return values
+
+
+def _ago(moment: str) -> str:
+    """Return how long ago a moment was, in the largest fitting unit."""
+    seconds = int((db.now() - datetime.fromisoformat(moment)).total_seconds())
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds // size} {unit} ago"
+    return "just now"
