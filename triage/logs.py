@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _NOT_READY = timedelta(minutes=2)  # the agent may still be uploading for so long after the end
 _RETRY_SECONDS = 15.0
+_RUNNING_SECONDS = 60.0  # a run that goes on is looked at again after so long
 _CONTAINERS = {"Job", "Phase", "Stage"}
 
 
@@ -36,7 +37,7 @@ def fetch(door: Door, run: Run) -> list[StepLog]:
     are on their way.
     """
     if run.status != "completed":
-        raise Snooze(f"Run {run.number} has not finished yet ({run.status}).", _RETRY_SECONDS)
+        raise Snooze(f"Run {run.number} has not finished yet ({run.status}).", _RUNNING_SECONDS)
     if not run.failed:
         return []
     steps = [_step(door, run, record) for record in failed_records(door.timeline(run.ref))]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 
 from triage import azdo, jobs, link, logs, match, owner, plan, publish, record, renewal
 from triage.domain import Evidence, Finding, RunRef, Verdict
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 _IDLE_SECONDS = 0.5
+_AWAY_SECONDS = 5.0
 _HEARTBEAT_SECONDS = 30.0
 _SPECIFIC = list(Verdict)  # the enum goes from what proves most to what proves least
 
@@ -207,14 +209,14 @@ class Worker(threading.Thread):
         while not self.stopping.is_set():
             try:
                 job = jobs.claim(self.engine, self.id)
+                if job is not None:
+                    self.handle(door, job)
             except Exception:  # a database that is away must not end the worker
-                log.exception("claim failed; the database may be away", worker=self.id)
-                self.stopping.wait(5)
+                log.exception("the database may be away; trying again", worker=self.id)
+                self.stopping.wait(_AWAY_SECONDS)
                 continue
             if job is None:
                 self.stopping.wait(_IDLE_SECONDS)
-            else:
-                self.handle(door, job)
 
     def handle(self, door: azdo.Door, job: Job) -> None:
         """Triage one job and write down how it ended."""
@@ -259,7 +261,10 @@ class _Heartbeat:
 
     def _beat(self) -> None:
         while not self.done.wait(_HEARTBEAT_SECONDS):
-            jobs.extend(self.engine, self.job)
+            try:
+                jobs.extend(self.engine, self.job)
+            except SQLAlchemyError:
+                log.warning("a lease could not be extended; the database may be away", run=self.job.run_key)
 
 
 def start(settings: Settings, engine: Engine, known: Knowledge) -> tuple[threading.Event, list[Worker]]:

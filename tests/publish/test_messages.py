@@ -30,7 +30,7 @@ def test_a_work_item_tells_in_the_order_in_which_a_tired_person_needs_it() -> No
         "**Who may do it:**",
         "**How to check:**",
         "three months",
-        "### Instead: Use federation",
+        "### Use federation",
         "## What it breaks",
         PAGE,
         "## Evidence",

@@ -155,6 +155,7 @@ class Wire:
             client = Client(base, self._credentials)
             client.config.redirect_policy.allow = False  # a redirect could carry our token elsewhere
             client.config.retry_policy.policy.total = 0  # the worker retries, without holding a thread
+            client.config.retry_policy.policy.status_forcelist = frozenset()
             client.config.retry_policy.policy.respect_retry_after_header = False
             client.config.connection.timeout = (_CONNECT_SECONDS, _READ_SECONDS)
             client._handle_error = _refusal  # noqa: SLF001 - the SDK's own loses status and headers

@@ -14,8 +14,6 @@ from triage.match import clean, context, redact
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    import regex
-
     from triage.domain import Task
     from triage.match.pack import Pack, Rule
 
@@ -49,8 +47,8 @@ class Search:
 @dataclass
 class _State:
     pack: Pack
-    reader: context.Reader = field(default_factory=context.Reader)
     whole: bool
+    reader: context.Reader = field(default_factory=context.Reader)
     found: list[Match] = field(default_factory=list)
     provisional: list[Match] = field(default_factory=list)  # of those found
     timeouts: Counter[str] = field(default_factory=Counter)

@@ -195,7 +195,7 @@ def _recipe(recipe: Recipe) -> str:
     parts += [f"> **Careful:** {warning}" for warning in recipe.warnings]
     parts += [_numbered(recipe.steps), _facts(recipe)]
     for name, steps in recipe.alternatives:
-        parts += [f"### Instead: {name}", _numbered(steps)]
+        parts += [f"### {name}", _numbered(steps)]
     if recipe.references:
         links = ", ".join(f"[{n}]({url})" for n, url in enumerate(recipe.references, 1))
         parts.append(f"Sources: {links}")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["SCENARIOS", "Story", "check", "happened", "load"]
 
 SCENARIOS = Path(__file__).parent / "scenarios"
-_SLOT = re.compile(r"<<(id|link|tenant|subscription|url)(?: ([^>]+))?>>")
+_SLOT = re.compile(r"<<(id|link|application|tenant|subscription|url)(?: ([^>]+))?>>")
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ class Story:
         }
 
     def fill(self, text: str, organisation: Organisation) -> str:
-        """Replace `<<id NAME>>`, `<<link NAME>>`, `<<subscription NAME>>`, `<<tenant>>`, `<<url>>`."""
+        """Put a connection's id, page, application or subscription, the tenant or our address into a text."""
         project = self.scenario.project.name
 
         def value(slot: re.Match[str]) -> str:
@@ -169,6 +169,7 @@ class Story:
             return {
                 "id": identifier,
                 "link": f"{organisation.url}/{project}/_settings/adminservices?resourceId={identifier}",
+                "application": wire.guid(identifier, "application"),
                 "subscription": wire.guid(identifier, "subscription"),
                 "tenant": wire.guid("tenant"),
                 "url": organisation.url,
