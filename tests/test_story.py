@@ -28,11 +28,6 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[demo.Stage]:
         yield stage
 
 
-@pytest.mark.parametrize("name", STORIES)
-def test_every_scenario_ends_as_its_file_says(played: demo.Stage, name: str) -> None:
-    assert stories.check(STORIES[name], played.organisation, played.view) == []
-
-
 def test_there_are_at_least_fourteen_scenarios() -> None:
     assert len(STORIES) >= 14
 

@@ -163,7 +163,8 @@ def require_organization(settings: Settings) -> None:
             "azure_devops.url is not set. Name your organisation: "
             "TRIAGE_AZURE_DEVOPS__URL=https://dev.azure.com/<organisation>, or `url` under [azure_devops]."
         )
-    if settings.azure_devops.token is None:
+    token = settings.azure_devops.token
+    if token is None or not token.get_secret_value():
         raise UsageError(
             "azure_devops.token is not set. Create a personal access token (scopes in deploy/README.md) and "
             "set TRIAGE_AZURE_DEVOPS__TOKEN."

@@ -39,7 +39,7 @@ _PHRASES = {
     "registry": "the registry",
     "run_url": "",
     "task": "the task",
-    "task_upgrade": "a newer major version of the task, if there is one",
+    "task_upgrade": "perhaps a newer major version",
     "project_name": "the project",
     "organization_url": "",
     "pipeline_name": "the pipeline",
@@ -182,7 +182,7 @@ def _values(
         "project_name": words(run.project_name),
         "pipeline_name": words(run.pipeline_name),
         "organization_url": organization_url,
-        "task": str(task) if task else "",
+        "task": words(str(task)) if task else "",
         "task_upgrade": _upgrade(record),
         "connection_url": f"{organization_url}/{quote(run.project_name)}/_settings/adminservices",
     }
@@ -210,7 +210,7 @@ def _upgrade(record: TimelineRecord | None) -> str:
     said = task_inputs.federation(record.task)
     if said.startswith("Use "):
         return said.removeprefix("Use ")
-    return f"{record.task}, which supports it" if said == "Y" else ""
+    return words(str(record.task)) if said == "Y" else ""
 
 
 def _fill(text: str, known: Mapping[str, str]) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
-from triage import config, db, web, worker
+from triage import azdo, config, db, web, worker
 from triage.errors import UsageError
 
 if TYPE_CHECKING:
@@ -46,8 +46,7 @@ def open_database(settings: config.Settings) -> Engine:
 @contextmanager
 def running(settings: config.Settings, listener: socket.socket) -> Iterator[Engine]:
     """Run web server and workers beside the caller; on leaving, finish what was begun and stop."""
-    config.require_organization(settings)
-    known = worker.knowledge(settings)
+    known = _ready(settings)
     engine = open_database(settings)
     server = uvicorn.Server(_uvicorn(web.create_app(settings, engine)))
     thread = threading.Thread(target=server.run, args=([listener],), name="triage-web", daemon=True)
@@ -66,8 +65,7 @@ def running(settings: config.Settings, listener: socket.socket) -> Iterator[Engi
 
 def serve(settings: config.Settings) -> None:
     """Serve until interrupted or told to stop."""
-    config.require_organization(settings)
-    known = worker.knowledge(settings)
+    known = _ready(settings)
     listener = listen(settings.server.host, settings.server.port)
     engine = open_database(settings)
     app = web.create_app(settings, engine)
@@ -82,14 +80,20 @@ def serve(settings: config.Settings) -> None:
 
 def work(settings: config.Settings, stopping: threading.Event) -> None:
     """Run the workers alone until `stopping` is set."""
-    config.require_organization(settings)
-    known = worker.knowledge(settings)
+    known = _ready(settings)
     engine = open_database(settings)
     own_stop, workers = worker.start(settings, engine, known)
     stopping.wait()
     own_stop.set()
     for each in workers:
         each.join(_DRAIN_SECONDS)
+
+
+def _ready(settings: config.Settings) -> worker.Knowledge:
+    """Check every setting before anything starts. Raises UsageError or RulePackError."""
+    config.require_organization(settings)
+    azdo.connect(settings.azure_devops.url, "")  # sends nothing; refuses what is no organisation
+    return worker.knowledge(settings)
 
 
 def _uvicorn(app: object) -> uvicorn.Config:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import uuid
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import structlog
@@ -41,6 +41,7 @@ class Knowledge:
     fallback: owner.Fallback
     policy: plan.Policy
     pages_url: str
+    own_secrets: tuple[str, ...] = field(default=(), repr=False)  # never shown, wherever they turn up
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,11 @@ def knowledge(settings: Settings) -> Knowledge:
         ),
         policy=plan.Policy.from_settings(settings.policy, default_assignee=settings.owners.default_assignee),
         pages_url=settings.pages_url,
+        own_secrets=tuple(
+            secret.get_secret_value()
+            for secret in (settings.azure_devops.token, settings.hook.password, settings.hook.header_value)
+            if secret and secret.get_secret_value()
+        ),
     )
 
 
@@ -76,7 +82,9 @@ def conclude(door: azdo.Door, known: Knowledge, ref: RunRef) -> Conclusion:
     """Read a run, find what broke it, whose it is and how it is renewed. Writes nothing."""
     run = door.run(ref)
     step_logs = logs.fetch(door, run)
-    evidences = [found for step in step_logs if (found := _evidence(known.pack, step))]
+    searched = [(step, _search(known, step)) for step in step_logs]
+    evidences = [found for step, result in searched if (found := _evidence(step, result))]
+    cut = [sentence for _, result in searched for sentence in result.cut]
     findings = tuple(
         Finding(
             run=run,
@@ -94,7 +102,8 @@ def conclude(door: azdo.Door, known: Knowledge, ref: RunRef) -> Conclusion:
         )
         for evidence, attribution in link.attribute(door, run, evidences)
     )
-    return Conclusion(run, len(step_logs), findings, _sentence(run, len(step_logs), findings))
+    sentence = " ".join([_sentence(run, len(step_logs), findings), *dict.fromkeys(cut)])
+    return Conclusion(run, len(step_logs), findings, sentence)
 
 
 def triage(door: azdo.Door, engine: Engine, known: Knowledge, job: Job) -> str:
@@ -158,13 +167,18 @@ def _act(
                 return
 
 
-def _evidence(pack: match.Pack, step: logs.StepLog) -> Evidence | None:
-    """Return the one match that says most about why the step failed."""
+def _search(known: Knowledge, step: logs.StepLog) -> match.Search:
     task = step.record.task if step.record else None
-    found = match.search(pack, step.open(), line_numbers=step.line_numbers, task=task).matches
-    if not found:
+    return match.search(
+        known.pack, step.open(), line_numbers=step.line_numbers, task=task, own=known.own_secrets
+    )
+
+
+def _evidence(step: logs.StepLog, result: match.Search) -> Evidence | None:
+    """Return the one match that says most about why the step failed."""
+    if not result.matches:
         return None
-    best = max(found, key=lambda m: (m.confidence.rank, -_SPECIFIC.index(m.verdict), -m.line))
+    best = max(result.matches, key=lambda m: (m.confidence.rank, -_SPECIFIC.index(m.verdict), -m.line))
     return Evidence(match=best, record=step.record, source=step.source)
 
 

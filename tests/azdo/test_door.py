@@ -141,7 +141,7 @@ def test_a_change_in_between_is_a_conflict(door: azdo.Door, shop: Project) -> No
     item = door.create_work_item(
         shop.id, "Bug", [{"op": "add", "path": "/fields/System.Title", "value": "t"}]
     )
-    patch = [
+    patch: list[dict[str, object]] = [
         {"op": "test", "path": "/rev", "value": item.revision + 5},
         {"op": "add", "path": "/fields/System.Title", "value": "u"},
     ]

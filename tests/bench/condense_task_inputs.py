@@ -1,6 +1,6 @@
 """Condense the table of task inputs that name a service connection into triage/task_inputs.json.
 
-    python tests/bench/condense_task_inputs.py <task_endpoint_inputs.json> > triage/task_inputs.json
+python tests/bench/condense_task_inputs.py <task_endpoint_inputs.json> > triage/task_inputs.json
 """
 
 from __future__ import annotations

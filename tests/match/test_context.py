@@ -8,7 +8,7 @@ from triage.match import context
     [
         "##[command]docker login -u robot",
         "+ grep -q 'unauthorized: authentication required' build.log",
-        "if grep -q \"AADSTS7000222\" out.txt; then",
+        'if grep -q "AADSTS7000222" out.txt; then',
         'az login || echo "AADSTS7000222: expired"',
         "  # AADSTS7000222 means that the secret expired",
         "PASSED tests/test_login.py::test_token_expired",

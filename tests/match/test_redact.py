@@ -23,7 +23,10 @@ SECRETS = {
     "azure devops": ("a2b3c4d5e6f7g" * 4, "PAT {} refused"),
     "azure devops new": (LETTERS[:38] * 2 + "AZDO" + "a1B2", "PAT {} refused"),
     "storage key": (LETTERS[:38] * 2 + "AbCdEfGhIj==", "AccountKey={};EndpointSuffix=x"),
-    "shared access signature": ("aB%2Fc3d4e5f6g7h8%3D", "https://a.blob.example/c?sv=2024&se=2026-01-01&sig={}&sp=r"),
+    "shared access signature": (
+        "aB%2Fc3d4e5f6g7h8%3D",
+        "https://a.blob.example/c?sv=2024&se=2026-01-01&sig={}&sp=r",
+    ),
     "json web token": (JWT, "sent {}"),
     "bearer": (LETTERS, "Authorization: Bearer {}"),
     "basic": (base64.b64encode(b"robot:" + LETTERS.encode()).decode(), "> Authorization: Basic {}"),
@@ -49,13 +52,11 @@ def test_a_secret_does_not_leave_the_matcher(kind: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "AADSTS7000215: Invalid client secret provided. Ensure the secret being sent is the client secret value, "
-        "for a secret added to app '11111111-2222-3333-4444-555555555555'.",
+        "AADSTS7000215: Invalid client secret provided. Ensure the secret being sent is the client secret value, for a secret added to app '11111111-2222-3333-4444-555555555555'.",
         "Trace ID: 11111111-2222-3333-4444-555555555555 Timestamp: 2026-11-21 03:00:00Z",
         "unauthorized: authentication required on https://shop.azurecr.example/v2/",
         "tenant 11111111-2222-3333-4444-555555555555, subscription 99999999-2222-3333-4444-555555555555",
-        "Secret expired, update service connection at https://dev.example/contoso/Shop/_settings/adminservices"
-        "?resourceId=11111111-2222-3333-4444-555555555555",
+        "Secret expired, update service connection at https://dev.example/contoso/Shop/_settings/adminservices?resourceId=11111111-2222-3333-4444-555555555555",
         "docker run -p 8080:80 web",
         "mkdir -p /var/lib/agents",
         "sha256:" + HEX,

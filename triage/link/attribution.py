@@ -89,8 +89,11 @@ class Lookup:
         if self._run_used(connection):
             reason = "The message names its id, and its execution history has this run."
             return Attribution(connection, LinkMethod.MESSAGE, reason, proven_use=True)
-        if task_inputs.is_script(record.task if record else None):
-            return None  # anybody's script can print anybody's id
+        task = record.task if record else None
+        if task is None or not task_inputs.inputs(task):
+            # Anybody's script or test can print anybody's id; it is no proof of another one either.
+            reason = f"The log shows the id of '{connection.name}', but nothing shows that this run used it."
+            return Attribution(None, LinkMethod.UNDECIDED, reason)
         reason = "The message names its id; nothing else shows that this run used it."
         return Attribution(connection, LinkMethod.MESSAGE, reason)
 
@@ -104,7 +107,7 @@ class Lookup:
             for each in task_inputs.inputs(record.task):
                 for name in each.names:
                     for connection in self._named(step.value(name), multi=each.multi):
-                        named.setdefault(connection.id, (connection, name))
+                        named.setdefault(connection.id, (connection, step.spelling.get(name, name)))
         fitting = {key: value for key, value in named.items() if _fits(value[0], match)} or named
         if len(fitting) == 1:
             connection, name = next(iter(fitting.values()))

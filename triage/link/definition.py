@@ -31,6 +31,7 @@ class Step:
     job: str = ""
     stage: str = ""
     variables: dict[str, str] = field(default_factory=dict)  # names in lower case
+    spelling: dict[str, str] = field(default_factory=dict)  # an input's name as its author wrote it
 
     def value(self, name: str) -> str:
         """Return an input's value, its variable looked up; "" when absent or not known."""
@@ -89,6 +90,7 @@ def from_designer(definition: dict[str, Any]) -> list[Step]:
                     task=str(task.get("id") or ""),
                     major=str(task.get("versionSpec") or "").split(".")[0],
                     inputs={str(k).lower(): str(v) for k, v in (each.get("inputs") or {}).items()},
+                    spelling={str(k).lower(): str(k) for k in each.get("inputs") or {}},
                     name=str(each.get("refName") or ""),
                     display_name=str(each.get("displayName") or ""),
                     job=str(phase.get("name") or ""),
@@ -143,6 +145,7 @@ def _walk(node: Any, stage: str, job: str, variables: dict[str, str], depth: int
             task=name.rsplit(".", 1)[-1],
             major=major.split(".")[0],
             inputs={str(k).lower(): str(v) for k, v in (given or {}).items()},
+            spelling={str(k).lower(): str(k) for k in (given or {})},
             name=str(node.get("name") or ""),
             display_name=str(node.get("displayName") or ""),
             job=job,

@@ -29,7 +29,7 @@ _QUOTED = [
         r"^\s*(?:#(?!\d|#?\[|#vso\[)|//|<!--|\* |/\*|;;|REM )",  # a comment; not BuildKit's "#12 ERROR"
         r"^\s*(?:PASS(?:ED)?|ok|not ok|SKIP(?:PED)?|XFAIL|✓|✔|√|✗|✕|×|○|●)(?:\b|\s)",  # a test runner's line
         r"\b(?:PASSED|SKIPPED|XFAIL)\b\s*(?:\[\s*\d{1,3}%\])?\s*$",
-        r"^\s*(?:E\s+|>\s+)?assert(?:ion)?(?:Error)?\b",
+        r"^\s*(?:E\s+|>\s+)?(?:assert|AssertionError)\b",
         r"^\s*\d{1,6} ?[|│] ",  # a compiler's or a listing's gutter
         r"^\s*(?:[-+<>]\s+|@@ )",  # a diff
         r"^\s*(?:Passed|Failed|Skipped)!?\s+\w+(?:[._]\w+)+(?:\(|\s*(?:\[|$))",  # dotnet test
@@ -40,7 +40,7 @@ _QUOTED = [
 ]
 # A diff's marker also begins list items that tools print; these are messages all the same.
 _MESSAGE_ALL_THE_SAME = regex.compile(
-    r"^\s*(?:[-+<>]\s+.{0,40}(?:error|ERR!|denied|unauthorized)|>\s+(?:could not|failed|received)\b)",
+    r"^\s*(?:[-<>]\s+.{0,40}(?:error|ERR!|denied|unauthorized)|>\s+(?:could not|failed|received)\b)",
     regex.IGNORECASE,
 )
 

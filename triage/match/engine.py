@@ -48,6 +48,7 @@ class Search:
 class _State:
     pack: Pack
     whole: bool
+    own: Sequence[str]
     reader: context.Reader = field(default_factory=context.Reader)
     found: list[Match] = field(default_factory=list)
     provisional: list[Match] = field(default_factory=list)  # of those found
@@ -61,15 +62,17 @@ def search(
     *,
     line_numbers: Sequence[int] | None = None,
     task: Task | None = None,
+    own: Sequence[str] = (),
     whole: bool = False,
 ) -> Search:
     """Search the chunks of one log.
 
-    `line_numbers` gives the true numbers of the lines where the text is an extract. With `whole`
+    `line_numbers` gives the true numbers of the lines where the text is an extract. `own`
+    are secrets of ours, masked besides what looks like one. With `whole`
     the context of a line is ignored and every match of every rule is returned.
     """
     del task  # which task printed a log matters from the next pack on
-    state = _State(pack, whole)
+    state = _State(pack, whole, own)
     number = 1
     before: deque[bytes] = deque(maxlen=_LOOK_BACK)
     for block, following in _with_following(_blocks(chunks, state.cut)):
@@ -186,7 +189,7 @@ def _line(
         except TimeoutError:
             _note_timeout(state, rule, number)
             continue
-        match = _match(rule, number, text, found)
+        match = _match(rule, number, text, found, state.own)
         state.found.append(match)
         after = [clean.text(r[: clean.LINE_CAP]) for r in lines[index + 1 : index + 1 + _RETRY_LINES]]
         if not state.whole and context.is_provisional([text, *after]):
@@ -217,9 +220,11 @@ def _surroundings_fit(pack: Pack, rule: Rule, lines: list[bytes], before: deque[
     return fits and not any(pack.pattern(p).search(text, timeout=_RULE_SECONDS) for p in rule.not_near)
 
 
-def _match(rule: Rule, number: int, text: str, found: regex.Match[str]) -> Match:
-    masked = redact.mask(text.strip())
-    captures = {name: redact.mask(value) for name, value in found.groupdict().items() if value is not None}
+def _match(rule: Rule, number: int, text: str, found: regex.Match[str], own: Sequence[str]) -> Match:
+    masked = redact.mask(text.strip(), own)
+    captures = {
+        name: redact.mask(value, own) for name, value in found.groupdict().items() if value is not None
+    }
     return Match(
         rule=rule.id,
         title=rule.title,
@@ -229,7 +234,7 @@ def _match(rule: Rule, number: int, text: str, found: regex.Match[str]) -> Match
         line=number,
         # a value that only its place in the line shows to be a secret is masked in the line alone
         captures={name: value if value in masked else redact.MASK for name, value in captures.items()},
-        excerpt=_excerpt(masked, redact.mask(found.group())),
+        excerpt=_excerpt(masked, redact.mask(found.group(), own)),
         explanation=rule.explanation,
         connection_types=tuple(rule.connection_types),
         advice=rule.advice,

@@ -145,7 +145,7 @@ def _compile(pattern: str) -> regex.Pattern[str]:
             "repeats a group that itself repeats; such a pattern can take for ever on a hostile line"
         )
     try:
-        return regex.compile(pattern, regex.IGNORECASE)
+        return regex.compile(pattern, regex.IGNORECASE | regex.MULTILINE)  # near: ^ and $ of lines
     except regex.error as error:
         raise ValueError(f"is no valid regular expression: {error}") from None
 
@@ -269,7 +269,7 @@ def _hostile(rule: Rule, alone: Pack) -> list[str]:
     for word in words:
         for filler in ("", " ", "a", "'", "x y ", "\\"):
             line = (word + filler) * (20_000 // (len(word) + len(filler)) + 1)
-            for pattern in (rule.pattern, *rule.unless):
+            for pattern in (rule.pattern, *rule.unless, *rule.near, *rule.not_near):
                 try:
                     alone.pattern(pattern).search(line[:20_000], timeout=_HOSTILE_SECONDS)
                 except TimeoutError:
