@@ -23,11 +23,19 @@ FORBIDDEN = 'Error from server (Forbidden): pods is forbidden: User "shop" canno
 ROOT = Path(__file__).parent.parent
 
 
-def triage(*arguments: str, stdin: bytes = b"", **settings: str) -> subprocess.CompletedProcess[bytes]:
+def triage(
+    *arguments: str, stdin: bytes = b"", settings: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[bytes]:
     # In a checkout `-m triage` would set itself up first; this interpreter has everything already.
     program = "import sys; from triage.cli import main; sys.argv[0] = 'triage'; main()"
     given = {key: value for key, value in os.environ.items() if not key.startswith("TRIAGE_")}
-    environment = {**given, "TRIAGE_CONFIG": os.devnull, "PYTHONPATH": str(ROOT), "NO_COLOR": "1", **settings}
+    environment = {
+        **given,
+        "TRIAGE_CONFIG": os.devnull,
+        "PYTHONPATH": str(ROOT),
+        "NO_COLOR": "1",
+        **(settings or {}),
+    }
     return subprocess.run(
         [sys.executable, "-c", program, *arguments],
         input=stdin,
@@ -116,7 +124,7 @@ def test_every_mistake_of_a_rule_pack_is_told_and_nothing_starts(tmp_path: Path)
         assert "one.toml: not valid TOML" in told
         assert "two.toml: verdict:" in told
         assert "three.toml: litterals: no such key; did you mean 'literals'?" in told
-    done = triage("serve", TRIAGE_RULES__PATH=str(tmp_path), **SERVABLE)
+    done = triage("serve", settings={**SERVABLE, "TRIAGE_RULES__PATH": str(tmp_path)})
     assert done.returncode == 4
 
 
@@ -137,7 +145,7 @@ SERVABLE = {
     [
         ({"TRIAGE_AZURE_DEVOPS__URL": ""}, "azure_devops.url is not set"),
         ({"TRIAGE_AZURE_DEVOPS__URL": "dev.azure.com/contoso"}, "is no organisation"),
-        ({"TRIAGE_HOOK__PASSWORD": ""}, "TRIAGE_HOOK__PASSWORD"),
+        ({"TRIAGE_HOOK__PASSWORD": ""}, "hook.password is empty"),
         ({"TRIAGE_DATABASE__URL": "sqlite:////nowhere/at/all/triage.db"}, "cannot be opened for writing"),
         ({"TRIAGE_DATABASE__URL": "mysql://x"}, "is not supported"),
         ({"TRIAGE_SERVER__PORT": "99999"}, "server.port"),
@@ -156,7 +164,7 @@ def test_serve_says_what_is_wrong_and_does_not_start(
         "TRIAGE_SERVER__PORT": "0",
         **change,
     }
-    done = triage("serve", **settings)
+    done = triage("serve", settings=settings)
     assert told in done.stderr.decode()
     assert done.returncode == 2
     assert b"Traceback" not in done.stderr
@@ -167,7 +175,12 @@ def test_a_busy_port_is_told_with_the_way_out(tmp_path: Path) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
-        done = triage("serve", "--port", port, TRIAGE_DATABASE__URL=f"sqlite:///{tmp_path}/x.db", **SERVABLE)
+        done = triage(
+            "serve",
+            "--port",
+            port,
+            settings={**SERVABLE, "TRIAGE_DATABASE__URL": f"sqlite:///{tmp_path}/x.db"},
+        )
     assert f"Cannot listen on 127.0.0.1:{port}" in done.stderr.decode()
     assert "--port" in done.stderr.decode()
     assert done.returncode == 2
@@ -197,7 +210,9 @@ def token(stage: demo.Stage) -> str:
 
 
 def test_explain_tells_the_story_and_writes_nothing(failed: demo.Stage) -> None:
-    done = triage("explain", run_url(failed), "--format", "json", TRIAGE_AZURE_DEVOPS__TOKEN=token(failed))
+    done = triage(
+        "explain", run_url(failed), "--format", "json", settings={"TRIAGE_AZURE_DEVOPS__TOKEN": token(failed)}
+    )
     told: dict[str, Any] = json.loads(done.stdout)
     (finding,) = told["findings"]
     assert finding["connection"]["name"] == "catalogue-prod"
@@ -210,7 +225,7 @@ def test_explain_tells_the_story_and_writes_nothing(failed: demo.Stage) -> None:
 
 
 def test_explain_reads_well(failed: demo.Stage) -> None:
-    done = triage("explain", run_url(failed), TRIAGE_AZURE_DEVOPS__TOKEN=token(failed))
+    done = triage("explain", run_url(failed), settings={"TRIAGE_AZURE_DEVOPS__TOKEN": token(failed)})
     text = done.stdout.decode()
     for word in ("evidence", "connection", "owner", "renewal", "would", "catalogue-prod", "1. "):
         assert word in text
@@ -225,20 +240,20 @@ def test_explain_reads_well(failed: demo.Stage) -> None:
     ],
 )
 def test_explain_says_what_it_needs(url: str, given: str, told: str) -> None:
-    done = triage("explain", url, TRIAGE_AZURE_DEVOPS__TOKEN=given)
+    done = triage("explain", url, settings={"TRIAGE_AZURE_DEVOPS__TOKEN": given})
     assert told in done.stderr.decode()
     assert done.returncode == 2
 
 
 def test_explain_with_a_refused_token_says_so(failed: demo.Stage) -> None:
-    done = triage("explain", run_url(failed), TRIAGE_AZURE_DEVOPS__TOKEN="wrong")
+    done = triage("explain", run_url(failed), settings={"TRIAGE_AZURE_DEVOPS__TOKEN": "wrong"})
     assert "refuses the token" in done.stderr.decode()
     assert done.returncode == 2
 
 
 def test_explain_of_a_deleted_run_says_so(failed: demo.Stage) -> None:
     url = run_url(failed).split("=", maxsplit=1)[0] + "=987654"
-    done = triage("explain", url, TRIAGE_AZURE_DEVOPS__TOKEN=token(failed))
+    done = triage("explain", url, settings={"TRIAGE_AZURE_DEVOPS__TOKEN": token(failed)})
     assert "does not exist" in done.stderr.decode()
     assert done.returncode == 2
 

@@ -143,6 +143,20 @@ def test_another_major_of_the_task_is_another_step(stage: Stage) -> None:
     assert stage.attribute(match(), step(other, "Deploy the web")).method is not LinkMethod.TASK_INPUT
 
 
+def test_a_connection_that_is_gone_is_not_replaced_by_another(stage: Stage) -> None:
+    del stage.project.endpoints[connection_id("crshop")]
+    add(stage.project, "crother", "dockerregistry")
+    found = stage.attribute(match("dockerregistry"), step(DOCKER, "Push"))
+    assert found.connection is None
+    assert "CrShop" in found.reason
+
+
+def test_a_step_whose_connection_is_of_another_kind_is_not_blamed(stage: Stage) -> None:
+    found = stage.attribute(match("github"), step(AZURE_CLI, "Deploy the web"))
+    assert found.connection is None
+    assert [c.connection.name for c in found.candidates] == ["prod-arm"]
+
+
 def test_a_variable_of_the_stage_and_names_in_any_case_are_understood(stage: Stage) -> None:
     found = stage.attribute(match("dockerregistry"), step(DOCKER, "Push"))
     assert found.connection is not None

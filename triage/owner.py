@@ -82,6 +82,8 @@ def load_owners(path: Path) -> OwnersFile:
 
 
 def _problems(entry: Any) -> list[str]:
+    if not isinstance(entry, dict):
+        return ["is no table; write [[owner]]"]
     known = [f.name for f in fields(Entry)]
     problems = []
     for key, value in entry.items():

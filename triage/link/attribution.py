@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from triage.azdo import Door
-    from triage.domain import Connection, Evidence, Match, Run, TimelineRecord
+    from triage.domain import Connection, Evidence, Match, Run, Task, TimelineRecord
 
 _GUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _LINK = re.compile(r"_settings/adminservices\?resourceId=(" + _GUID.pattern + ")", re.IGNORECASE)
@@ -102,24 +102,44 @@ class Lookup:
             return None
         if record.task.id.lower() == task_inputs.CHECKOUT or record.name.startswith("Initialize containers"):
             return self._by_resource(match, record)
-        named: dict[str, tuple[Connection, str]] = {}
-        for step in definition.matching(self.steps, record):
-            for each in task_inputs.inputs(record.task):
-                for name in each.names:
-                    for connection in self._named(step.value(name), multi=each.multi):
-                        named.setdefault(connection.id, (connection, step.spelling.get(name, name)))
-        fitting = {key: value for key, value in named.items() if _fits(value[0], match)} or named
+        named, missing = self._inputs(record, record.task)
+        fitting = {key: value for key, value in named.items() if _fits(value[0], match)}
         if len(fitting) == 1:
             connection, name = next(iter(fitting.values()))
             reason = f"Step '{record.name}' ({record.task}) names it in its input {name}."
             return Attribution(connection, LinkMethod.TASK_INPUT, reason, proven_use=True)
-        if not fitting:
+        if not named and not missing:
             return None
         candidates = tuple(
-            Candidate(c, f"step '{record.name}' names it in its input {name}") for c, name in fitting.values()
+            Candidate(c, f"step '{record.name}' names it in its input {name}")
+            for c, name in (fitting or named).values()
         )
-        reason = f"Step '{record.name}' ({record.task}) uses {len(candidates)} connections that fit."
+        if not named:
+            reason = (
+                f"Step '{record.name}' names '{missing[0]}', which this project does not have (any more)."
+            )
+        elif not fitting:
+            reason = f"Step '{record.name}' names no {_kinds(match)} connection, which the message is about."
+        else:
+            reason = f"Step '{record.name}' ({record.task}) uses {len(candidates)} connections that fit."
         return Attribution(None, LinkMethod.UNDECIDED, reason, candidates)
+
+    def _inputs(
+        self, record: TimelineRecord, task: Task
+    ) -> tuple[dict[str, tuple[Connection, str]], list[str]]:
+        """Return the connections that the step's inputs name, with the input, and names that nobody has."""
+        named: dict[str, tuple[Connection, str]] = {}
+        missing: list[str] = []
+        for step in definition.matching(self.steps, record):
+            for each in task_inputs.inputs(task):
+                for name in each.names:
+                    value = step.value(name)
+                    found = self._named(value, multi=each.multi)
+                    if value and not found and not value.startswith("$"):
+                        missing.append(value)
+                    for connection in found:
+                        named.setdefault(connection.id, (connection, step.spelling.get(name, name)))
+        return named, missing
 
     def _by_resource(self, match: Match, record: TimelineRecord) -> Attribution | None:
         """Checkout and container steps use what the pipeline's resources or its repository name."""
@@ -143,7 +163,10 @@ class Lookup:
         used = [connection for connection in fitting if self._run_used(connection)]
         if len(used) == 1:
             reason = f"Of the {_kinds(match)} connections only its execution history has this run."
-            return Attribution(used[0], LinkMethod.EXECUTION_HISTORY, reason, proven_use=True)
+            script = task_inputs.is_script(record.task if record else None)
+            if script:
+                reason += " The step is a script, which may use a secret of its own."
+            return Attribution(used[0], LinkMethod.EXECUTION_HISTORY, reason, proven_use=not script)
         if len(used) > 1:
             named = [c for c in used if _identifiers(c) & _said(match)]
             if len(named) == 1:
