@@ -116,7 +116,7 @@ class Lookup:
         )
         if not named:
             reason = (
-                f"Step '{record.name}' names '{missing[0]}', which this project does not have (any more)."
+                f"Step '{record.name}' names '{missing[0]}', which this project does not have."
             )
         elif not fitting:
             reason = f"Step '{record.name}' names no {_kinds(match)} connection, which the message is about."
