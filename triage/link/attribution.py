@@ -115,9 +115,7 @@ class Lookup:
             for c, name in (fitting or named).values()
         )
         if not named:
-            reason = (
-                f"Step '{record.name}' names '{missing[0]}', which this project does not have."
-            )
+            reason = f"Step '{record.name}' names '{missing[0]}', which this project does not have."
         elif not fitting:
             reason = f"Step '{record.name}' names no {_kinds(match)} connection, which the message is about."
         else:
