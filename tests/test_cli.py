@@ -7,10 +7,12 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import requests
 
 from triage import demo
 from triage.sandbox import hooks, stories
@@ -184,6 +186,29 @@ def test_a_busy_port_is_told_with_the_way_out(tmp_path: Path) -> None:
     assert f"Cannot listen on 127.0.0.1:{port}" in done.stderr.decode()
     assert "--port" in done.stderr.decode()
     assert done.returncode == 2
+
+
+def test_serve_stops_in_order_when_told_to(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    program = "import sys; from triage.cli import main; sys.argv[0] = 'triage'; main()"
+    settings = {**SERVABLE, "TRIAGE_DATABASE__URL": f"sqlite:///{tmp_path}/x.db", "TRIAGE_CONFIG": os.devnull}
+    serving = subprocess.Popen(
+        [sys.executable, "-c", program, "serve", "--port", str(port)],
+        env={**os.environ, **settings, "PYTHONPATH": str(ROOT)},
+    )
+    try:
+        for _ in range(300):
+            try:
+                assert requests.get(f"http://127.0.0.1:{port}/healthz", timeout=5).ok
+                break
+            except requests.ConnectionError:
+                time.sleep(0.05)
+        serving.terminate()
+        assert serving.wait(30) == 0
+    finally:
+        serving.kill()
 
 
 @pytest.fixture(scope="module")

@@ -161,7 +161,7 @@ def _tell(played: Stage, results: list[dict[str, Any]]) -> None:
             escape(each["title"]),
             escape(f"{seen['rule']} ({seen['verdict']})") if seen["rule"] else "[dim]nothing[/]",
             connection + how,
-            escape(str(seen["owner"] or "–")) if seen["work_items"] else "–",
+            _owner(seen) if seen["work_items"] else "–",
             f"[link={url}]{number}[/link]" if number else "–",
             escape(seen["recipe"] or "–") if seen["work_items"] else "–",
         )
@@ -174,6 +174,11 @@ def _tell(played: Stage, results: list[dict[str, Any]]) -> None:
     out.print(f"triage's incidents:        {played.pages_url}/", highlight=False, soft_wrap=True)
     out.print(f"the same as JSON:          {played.pages_url}/api/incidents", highlight=False, soft_wrap=True)
     out.print(f"the played organisation:   {played.organisation.url}", highlight=False, soft_wrap=True)
+
+
+def _owner(seen: dict[str, Any]) -> str:
+    how = f"\n[dim]{escape(seen['owner_method'])}[/]" if seen["owner_method"] else ""
+    return escape(str(seen["owner"] or "nobody")) + how
 
 
 def _item(item: Any) -> tuple[str, str]:

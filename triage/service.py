@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import threading
 from contextlib import contextmanager
@@ -70,8 +71,11 @@ def serve(settings: config.Settings) -> None:
     engine = open_database(settings)
     app = web.create_app(settings, engine)
     stopping, workers = worker.start(settings, engine, known)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # uvicorn stops on them and then raises them again, which would end us before the workers.
+        signal.signal(number, lambda *_: None)
     try:
-        uvicorn.Server(_uvicorn(app)).run([listener])  # handles SIGTERM and SIGINT itself
+        uvicorn.Server(_uvicorn(app)).run([listener])
     finally:
         stopping.set()
         for each in workers:

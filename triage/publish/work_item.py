@@ -10,7 +10,7 @@ from triage.azdo import FieldRefused, RevisionConflict
 from triage.errors import Cancel, RetryLater
 from triage.publish import messages
 from triage.publish.outcome import Outcome
-from triage.publish.safe import words
+from triage.publish.safe import visible, words
 
 if TYPE_CHECKING:
     from triage.azdo import Door, WorkItem
@@ -170,7 +170,13 @@ def _patch(
         patch.append(_add(f"/{_FORMAT}/{body_field}", "Markdown"))
     patch.append(_add("/relations/-", _build_link(finding.run.ref.id)))
     if finding.connection is not None:
-        patch.append(_add("/relations/-", {"rel": "Hyperlink", "url": finding.connection.url}))
+        name = visible(finding.connection.name)
+        link = {
+            "rel": "Hyperlink",
+            "url": finding.connection.url,
+            "attributes": {"comment": f"Service connection {name}"},
+        }
+        patch.append(_add("/relations/-", link))
     return patch
 
 

@@ -47,6 +47,8 @@ def happened(story: Story, organisation: Organisation, view: Callable[[str], Any
         "connection": incident.get("connection_name"),
         "link": best.get("link_method"),
         "owner": told["assignees"][0] if told["assignees"] else best.get("owner"),
+        "owner_method": best.get("owner_method"),
+        "owner_reason": best.get("owner_reason"),
         "recipe": best.get("recipe"),
         "work_item": ", ".join(told["types"]) or None,
         "runs": int(incident.get("runs") or 0),
