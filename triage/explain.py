@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
@@ -121,6 +122,13 @@ def _finding(door: azdo.Door, known: worker.Knowledge, found: Finding) -> dict[s
     }
 
 
+def _plain(markdown: str) -> str:
+    """Return a line of our own Markdown as a terminal shows it best: links written out, no marks."""
+    text = re.sub(r"\[([^\]]*)\]\(([^)]*)\)", r"\1 (\2)", markdown)
+    text = re.sub(r"(?<!\\)[*`]", "", text)
+    return re.sub(r"\\([^\w\s])", r"\1", text)
+
+
 def _tell(story: dict[str, Any]) -> None:
     out = Console(highlight=False, soft_wrap=True)
     run_ = story["run"]
@@ -141,11 +149,11 @@ def _tell(story: dict[str, Any]) -> None:
         for candidate in connection["candidates"]:
             out.print(f"              perhaps {escape(candidate['name'])}: {escape(candidate['reason'])}")
         out.print(f"  [dim]owner[/]       {escape(who)}: {escape(owner['reason'])}")
-        out.print(f"  [dim]renewal[/]     {escape(found['renewal']['title'])}")
+        out.print(f"  [dim]renewal[/]     {escape(_plain(found['renewal']['title']))}")
         for warning in found["renewal"]["warnings"]:
-            out.print(f"              [yellow]![/] {escape(warning)}")
+            out.print(f"              [yellow]![/] {escape(_plain(warning))}")
         for number, step in enumerate(found["renewal"]["steps"], 1):
-            out.print(f"              {number}. {escape(step)}")
+            out.print(f"              {number}. {escape(_plain(step))}")
         for would in found["would"]:
             out.print(f"  [dim]would[/]       {escape(would)}")
         if found["would_not"]:

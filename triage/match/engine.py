@@ -242,7 +242,8 @@ def _match(rule: Rule, number: int, text: str, found: regex.Match[str], own: Seq
 
 
 def _excerpt(masked: str, matched: str) -> str:
-    """Return a long line's part around what matched."""
+    """Return a line without the agent's tag, and of a long one the part around what matched."""
+    masked = _AGENT_TAG.sub("", masked)
     if len(masked) <= _EXCERPT:
         return masked
     start = max(0, masked.find(matched[:_ANCHOR]) - _ANCHOR)
