@@ -168,7 +168,7 @@ class Effect(SQLModel, table=True):
     """One act on Azure DevOps: its intent is written before, its outcome after."""
 
     id: int | None = Field(default=None, primary_key=True)
-    # tag:<run key>:<tag>, thread:<repository>:<pull request>:<incident tag>, item:<incident id>,
+    # tag:<run key>:<tag>, thread:<repository>:<pull request>:<incident id>, item:<incident id>,
     # item-run:<incident id>:<run key>
     key: str = Field(unique=True)
     kind: str

@@ -144,11 +144,14 @@ def key(action: Action, incident_id: int) -> str:
         case TellClosed():
             return f"item-closed:{incident_id}:{run.ref}"
         case PostThread():
-            # Each run brings the thread up to date, so the run belongs to the key; the thread itself
-            # is found again by its marker.
-            return f"thread:{run.repository_id}:{run.pull_request}:{incident_id}:{run.ref}"
+            return f"thread:{run.repository_id}:{run.pull_request}:{incident_id}"
         case _:
             assert_never(action)
+
+
+def is_repeated(action: Action) -> bool:
+    """Return True for what each run does again, one at a time: it brings the same thread up to date."""
+    return isinstance(action, PostThread)
 
 
 def kind(action: Action) -> str:

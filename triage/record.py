@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select, update
 
@@ -102,17 +103,26 @@ def note(engine: Engine, found: Finding) -> None:
 
 @contextmanager
 def intent(
-    engine: Engine, *, key: str, kind: str, worker: str, run_key: str = "", incident_id: int | None = None
+    engine: Engine,
+    *,
+    key: str,
+    kind: str,
+    worker: str,
+    run_key: str = "",
+    incident_id: int | None = None,
+    repeated: bool = False,
 ) -> Iterator[Intent]:
     """Write down that something is about to be done, let it be done, write down what came of it.
 
     The intent is committed before the body runs, so that a crash leaves it to be found again.
-    Raises Snooze while another worker is at the same effect.
+    A `repeated` effect is done again by each run, but by one worker at a time. Raises Snooze while
+    another worker is at the same effect.
     """
-    effect = _take(engine, key=key, kind=kind, worker=worker, run_key=run_key, incident_id=incident_id)
+    _write_down(engine, key=key, kind=kind, run_key=run_key, incident_id=incident_id)
+    effect = _take(engine, key=key, kind=kind, worker=worker, repeated=repeated)
     doing = Intent(
         attempts=effect.attempts,
-        done=effect.state == "done",
+        done=effect.state == "done" and not repeated,
         remote_id=effect.remote_id,
         url=effect.url,
         detail=effect.detail,
@@ -149,24 +159,28 @@ def work_item(engine: Engine, incident_id: int, *, number: int, url: str) -> Non
         )
 
 
-def _take(
-    engine: Engine, *, key: str, kind: str, worker: str, run_key: str, incident_id: int | None
-) -> Effect:
+def _write_down(engine: Engine, *, key: str, kind: str, run_key: str, incident_id: int | None) -> None:
+    """Commit the intent, unless it is there already."""
     try:
         with Session(engine) as session, session.begin():
             if session.exec(select(Effect).where(Effect.key == key)).first() is None:
                 session.add(Effect(key=key, kind=kind, run_key=run_key, incident_id=incident_id))
     except IntegrityError:
         pass  # another worker wrote the same intent first
+
+
+def _take(engine: Engine, *, key: str, kind: str, worker: str, repeated: bool) -> Effect:
+    """Lease an effect that is still to be done."""
     with Session(engine, expire_on_commit=False) as session, session.begin():
         free = (col(Effect.lease).is_(None)) | (col(Effect.lease_until) < now()) | (Effect.lease == worker)
+        to_do = sa.true() if repeated else col(Effect.state) != "done"
         session.exec(
             update(Effect)
-            .where(col(Effect.key) == key, col(Effect.state) != "done", free)
+            .where(col(Effect.key) == key, to_do, free)
             .values(lease=worker, lease_until=now() + _EFFECT_LEASE, attempts=Effect.attempts + 1)
         )
         effect = session.exec(select(Effect).where(Effect.key == key)).one()
-        if effect.state != "done" and effect.lease != worker:
+        if (repeated or effect.state != "done") and effect.lease != worker:
             raise Snooze(f"Another worker is at it already: {kind}.", _BUSY_SECONDS)
         return effect
 

@@ -152,6 +152,7 @@ def _act(
             worker=worker,
             run_key=str(finding.run.ref),
             incident_id=incident.incident_id,
+            repeated=plan.is_repeated(action),
         ) as effect:
             filed_by_another = effect.done and isinstance(action, plan.FileWorkItem)
             if not effect.done:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests import findings
 from tests.publish.conftest import POLICY, Stage
-from triage import db, match, plan, publish, record, renewal, worker
-from triage.errors import RetryLater
+from triage import azdo, db, match, plan, publish, record, renewal, worker
+from triage.errors import RetryLater, Snooze
 from triage.owner import Fallback
 from triage.sandbox.organisation import Fault
 
@@ -85,3 +87,32 @@ def test_a_run_tried_again_after_a_fault_leaves_one_of_each(
     (thread,) = stage.threads
     (number,) = stage.project.work_items
     assert f"/_workitems/edit/{number}" in thread["comments"][0]["content"]
+
+
+def test_two_runs_of_a_pull_request_at_once_leave_one_thread(
+    engine: Engine, known: worker.Knowledge, stage: Stage
+) -> None:
+    runs = [stage.finding(findings.pull_request_run(number)) for number in (41, 42)]
+    seen = [recorded(engine, stage, finding) for finding in runs]
+    stage.organisation.faults.append(Fault("GET", "/threads$", delay_seconds=0.5))
+    later: list[Snooze] = []
+
+    def act(number: int) -> None:
+        door = azdo.connect(stage.organisation.url, "played")
+        for _ in range(20):
+            try:
+                worker._act(door, engine, known, runs[number], seen[number], worker=f"worker-{number}")
+            except Snooze as busy:
+                later.append(busy)
+                time.sleep(0.1)
+            else:
+                return
+
+    threads = [threading.Thread(target=act, args=(number,)) for number in (0, 1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert later
+    assert len(stage.threads) == 1
+    assert len(stage.project.work_items) == 1
