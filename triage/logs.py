@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _NOT_READY = timedelta(minutes=2)  # the agent may still be uploading for so long after the end
 _RETRY_SECONDS = 15.0
 _RUNNING_SECONDS = 60.0  # a run that goes on is looked at again after so long
+_LINES_MAX = 1_000_000  # of a log that is gone, as far as we go to number its errors rightly
 _CONTAINERS = {"Job", "Phase", "Stage"}
 
 
@@ -96,7 +97,7 @@ def _step(door: Door, run: Run, record: TimelineRecord) -> StepLog | None:
         except Cancel:
             if run.finished_at and datetime.now(UTC) - run.finished_at < _NOT_READY:
                 raise Snooze(f"Log {log_id} of run {run.number} is not there yet.", _RETRY_SECONDS) from None
-            yield _text(issues)  # kept too short by retention: the timeline still has ten errors
+            yield _placed(issues)  # kept too short by retention: the timeline still has ten errors
 
     return StepLog(record, "log", opened)
 
@@ -107,6 +108,16 @@ def _from_issues(record: TimelineRecord, issues: tuple[Issue, ...]) -> StepLog |
     text = _text(issues)
     numbers = tuple(issue.line or 1 for issue in issues)
     return StepLog(record, "issue", lambda: iter([text]), numbers)
+
+
+def _placed(issues: tuple[Issue, ...]) -> bytes:
+    """Return the issues on the lines of the log that they were copied from."""
+    placed, at = bytearray(), 1
+    for issue in sorted(issues, key=lambda each: each.line or 1):
+        gap = min(max((issue.line or 1) - at, 0), _LINES_MAX)
+        placed += b"\n" * gap + _text((issue,)) + b"\n"
+        at += gap + 1
+    return bytes(placed)
 
 
 def _text(issues: tuple[Issue, ...]) -> bytes:

@@ -14,6 +14,7 @@ from tests.sandbox.conftest import (
     REPOSITORY,
     RUN,
     TOKEN,
+    fill,
 )
 from triage import azdo
 from triage.domain import RunRef
@@ -49,6 +50,15 @@ def test_a_pull_requests_run_says_which(door: azdo.Door, shop: Project) -> None:
     assert door.run(REF).pull_request == PULL_REQUEST
 
 
+def test_a_project_may_have_an_ampersand_in_its_name(
+    door: azdo.Door, organisation: Organisation, played: Played
+) -> None:
+    fill(organisation.add_project("R&D"))
+    run = door.run(RunRef("R&D", RUN))
+    assert run.url == f"{played.url}/R%26D/_build/results?buildId={RUN}"
+    assert len(door.timeline(run.ref)) == 1
+
+
 def test_a_deleted_run_is_nothing_to_do(door: azdo.Door) -> None:
     with pytest.raises(Cancel, match="does not exist"):
         door.run(RunRef("Shop", 4711))
@@ -82,6 +92,20 @@ def test_connections_carry_no_secret(door: azdo.Door, shop: Project) -> None:
     assert "must never be seen" not in str(found)
     assert (found.type, found.creation_mode, found.authentication) == ("azurerm", "automatic", "spnkey")
     assert not {c.id: c for c in door.connections(shop.id)}[BROKEN].is_ready
+
+
+def test_a_connections_name_cannot_change_the_question(door: azdo.Door, shop: Project) -> None:
+    shop.endpoints[ENDPOINT]["name"] = "a & b#c"
+    assert [c.id for c in door.connections_by_name(shop.id, ["a & b#c"])] == [ENDPOINT]
+    assert door.connections_by_name(shop.id, ["x&endpointNames=a & b#c"]) == ()
+
+
+@pytest.mark.parametrize(
+    "key", ["serviceBusConnectionString", "passphrase", "sasUri", "pat", "gitCredential"]
+)
+def test_what_could_be_a_secret_is_left_out(door: azdo.Door, shop: Project, key: str) -> None:
+    shop.endpoints[ENDPOINT]["data"][key] = "must never be seen"
+    assert "must never be seen" not in str(door.connection(shop.id, ENDPOINT))
 
 
 def test_an_unknown_connection_is_none(door: azdo.Door, shop: Project) -> None:
@@ -181,6 +205,7 @@ def test_a_wrong_token_is_refused_and_says_what_to_check(played: Played) -> None
         (Fault("GET", "builds/42$", status=429, headers={"Retry-After": "7"}), Snooze),
         (Fault("GET", "builds/42$", status=429), Snooze),
         (Fault("GET", "builds/42$", status=503, headers={"Retry-After": "7"}), Snooze),
+        (Fault("GET", "builds/42$", status=429, headers={"Retry-After": "nan"}), Snooze),
         (Fault("GET", "builds/42$", status=500), RetryLater),
         (Fault("GET", "builds/42$", status=502, body=b"<html>bad gateway</html>"), RetryLater),
         (
@@ -207,8 +232,8 @@ def test_each_bad_answer_has_its_consequence(
     organisation.faults.append(fault)
     with pytest.raises(answer) as told:
         door.run(REF)
-    if fault.headers.get("Retry-After"):
-        assert getattr(told.value, "seconds", None) == 7.0
+    if isinstance(told.value, Snooze):
+        assert told.value.seconds == (7.0 if fault.headers.get("Retry-After") == "7" else 30.0)
     fault.times = 0
 
 
@@ -223,6 +248,8 @@ def test_each_bad_answer_has_its_consequence(
         "https://user@dev.azure.com/contoso",
         "https://dev.azure.com/contoso?x=1",
         "ftp://127.0.0.1/contoso",
+        "https://[",
+        "https://dev.azure.com:abc/contoso",
     ],
 )
 def test_what_is_no_organisation_is_refused(url: str) -> None:
@@ -253,8 +280,38 @@ def test_each_kind_of_organisation_is_taken(url: str) -> None:
         "https://dev.azure.com/contoso/Shop/_build/results",
         "https://dev.azure.com/contoso/Shop/_git/web?buildId=42",
         "https://dev.azure.com/contoso/..%2F..%2Fx/_build/results?buildId=42",
+        "https://[",
+        "https://dev.azure.com:abc/contoso/Shop/_build/results?buildId=42",
+        "https://dev.azure.com/contoso/Shop/_build/results?buildId=\N{SUPERSCRIPT TWO}",
     ],
 )
 def test_what_is_no_run_of_ours_is_refused(url: str) -> None:
     with pytest.raises(UsageError, match="not the page of a run"):
         azdo.connect("https://dev.azure.com/contoso", "t").parse_run_url(url)
+
+
+def test_the_case_of_an_organisations_name_does_not_matter() -> None:
+    door = azdo.connect("https://dev.azure.com/contoso", "t")
+    assert door.parse_run_url("https://dev.azure.com/Contoso/Shop/_build/results?buildId=42") == RunRef(
+        "Shop", 42
+    )
+
+
+@pytest.mark.parametrize("address", ["http://localhost:9/contoso", "https://elsewhere.example/contoso"])
+def test_the_token_goes_neither_in_the_clear_nor_elsewhere(
+    played: Played, organisation: Organisation, address: str
+) -> None:
+    areas = (
+        f'{{"count":1,"value":[{{"id":"965220d5-5bb9-42cf-8d67-9b146df2a5a4","locationUrl":"{address}"}}]}}'
+    )
+    organisation.faults.append(
+        Fault(
+            "GET",
+            "ResourceAreas$",
+            status=200,
+            body=areas.encode(),
+            headers={"Content-Type": "application/json"},
+        )
+    )
+    with pytest.raises(AccessRefused, match="token"):
+        azdo.connect(played.url, TOKEN, extra_hosts=["localhost"]).run(REF)

@@ -10,7 +10,9 @@ from triage.domain import Connection, Identity, Issue, Run, RunRef, Task, Timeli
 
 _PULL_REQUEST = re.compile(r"^refs/pull/(\d+)/merge$")
 _SECRET_KEY = re.compile(
-    r"key$|password|secret|token$|kubeconfig|certificate|username|privatekey|idtoken", re.IGNORECASE
+    r"key$|password|passphrase|secret|token$|kubeconfig|certificate|username|idtoken"
+    r"|connectionstring|credential|sas(?:uri|url)?$|^pat$",
+    re.IGNORECASE,
 )
 
 

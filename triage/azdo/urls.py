@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import parse_qs, quote, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qs, quote, unquote, urlsplit
 
 from triage.domain import RunRef
 from triage.errors import UsageError
 
 GUID = re.compile(r"^[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$")
-_NAME = re.compile(r"^[^/\\?#%&:*<>|\"\x00-\x1f]{1,256}$")
+_NAME = re.compile(r"^[^/\\?#%:*<>|\"\x00-\x1f]{1,256}$")
 _CLOUD = ("dev.azure.com", ".dev.azure.com", ".visualstudio.com")
 _LOCAL = {"127.0.0.1", "localhost", "::1"}
 
@@ -20,7 +20,7 @@ def organization(url: str) -> tuple[str, str]:
     Raises UsageError for anything but https://dev.azure.com/<name>, https://<name>.visualstudio.com,
     an Azure DevOps Server collection, or a played organisation on this machine.
     """
-    parts = urlsplit(url)
+    parts = _split(url)
     host = parts.hostname or ""
     steps = [unquote(step) for step in parts.path.split("/") if step]
     wrong = (
@@ -43,6 +43,16 @@ def organization(url: str) -> tuple[str, str]:
             "(https only)."
         )
     return address, steps[-1]
+
+
+def _split(url: str) -> SplitResult:
+    """Split an address a person gave; one that is broken splits to nothing and so is refused."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # read late by urllib, and only then checked
+    except ValueError:
+        return urlsplit("")
+    return parts
 
 
 def allowed_host(host: str, own: str, extra: frozenset[str]) -> bool:
@@ -92,13 +102,21 @@ def parse_run(organization_url: str, url: str) -> RunRef:
 
     Raises UsageError when it is no run's page, or one of another organisation.
     """
-    base, given = urlsplit(organization_url), urlsplit(url)
+    base, given = urlsplit(organization_url), _split(url)
     query = parse_qs(given.query)
     number = (query.get("buildId") or [""])[0]
     prefix = base.path.rstrip("/") + "/"
-    same = (given.hostname, given.port) == (base.hostname, base.port) and given.path.startswith(prefix)
+    # Azure DevOps does not mind the case of an organisation's name.
+    same = (given.hostname, given.port) == (base.hostname, base.port) and (
+        given.path.lower().startswith(prefix.lower())
+    )
     steps = [unquote(step) for step in given.path[len(prefix) :].split("/") if step]
-    if not same or not number.isdigit() or steps[1:2] != ["_build"] or not _NAME.match(steps[0]):
+    if (
+        not same
+        or not re.fullmatch(r"[0-9]+", number)
+        or steps[1:2] != ["_build"]
+        or not _NAME.match(steps[0])
+    ):
         raise UsageError(
             f"{url!r} is not the page of a run in {organization_url}; it looks like "
             f"{organization_url}/<project>/_build/results?buildId=42"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import atexit
+import math
 import os
 import re
 import shutil
 import tempfile
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import msgspec
 
@@ -135,7 +136,8 @@ class Wire:
                 location_id=location,
                 version=version,
                 route_values={key: urls.segment(value) for key, value in (route or {}).items()},
-                query_parameters={key: str(value) for key, value in (query or {}).items()},
+                # The SDK joins these as they are; its own clients quote them first.
+                query_parameters={key: quote(str(value), safe="") for key, value in (query or {}).items()},
                 content=content,
                 media_type=media_type or "application/json",
                 accept_media_type=accept,
@@ -171,8 +173,15 @@ class Wire:
             listed = (answer or {}).get("value") or []
             self._areas = {str(a["id"]).lower(): str(a["locationUrl"]).rstrip("/") for a in listed}
         base = self._areas.get(area, self.organization_url)
-        host = urlsplit(base).hostname or ""
-        own = urlsplit(self.organization_url).hostname or ""
+        there, here = urlsplit(base), urlsplit(self.organization_url)
+        host, own = there.hostname or "", here.hostname or ""
+        # Plain http would show the token to the network; only a played organisation has it.
+        plain = there.scheme != "https" and (there.scheme, there.netloc) != (here.scheme, here.netloc)
+        if plain and urls.allowed_host(host, own, self._extra_hosts):
+            raise AccessRefused(
+                f"Azure DevOps names {there.scheme}://{host}, where the token could be read on its way. "
+                "Check azure_devops.url and any proxy in between: only https is accepted."
+            )
         if not urls.allowed_host(host, own, self._extra_hosts):
             raise AccessRefused(
                 f"Azure DevOps names the host {host!r}, to which the token must not go. If it is yours, "
@@ -249,9 +258,10 @@ def _field(message: str, type_key: str) -> str:
 
 def _retry_after(headers: Mapping[str, str]) -> float:
     try:
-        return min(max(float(headers.get("Retry-After", _SNOOZE_DEFAULT)), 1.0), _SNOOZE_MAX)
+        seconds = float(headers.get("Retry-After", _SNOOZE_DEFAULT))
     except ValueError:
         return _SNOOZE_DEFAULT
+    return min(max(seconds, 1.0), _SNOOZE_MAX) if math.isfinite(seconds) else _SNOOZE_DEFAULT
 
 
 def _brief(error: Exception) -> str:
