@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 ACR = "2026-11-21T03:12:00.0000000Z ##[error]unauthorized: Invalid clientid or client secret.\n"
 FORBIDDEN = 'Error from server (Forbidden): pods is forbidden: User "shop" cannot list resource "pods"\n'
 ROOT = Path(__file__).parent.parent
+# In a checkout `-m triage` would set itself up first; this interpreter has everything already.
+PROGRAM = "import sys; from triage.cli import main; sys.argv[0] = 'triage'; main()"
 
 
 def triage(
     *arguments: str, stdin: bytes = b"", settings: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[bytes]:
-    # In a checkout `-m triage` would set itself up first; this interpreter has everything already.
-    program = "import sys; from triage.cli import main; sys.argv[0] = 'triage'; main()"
     given = {key: value for key, value in os.environ.items() if not key.startswith("TRIAGE_")}
     environment = {
         **given,
@@ -39,7 +39,7 @@ def triage(
         **(settings or {}),
     }
     return subprocess.run(
-        [sys.executable, "-c", program, *arguments],
+        [sys.executable, "-c", PROGRAM, *arguments],
         input=stdin,
         capture_output=True,
         env=environment,
@@ -192,10 +192,9 @@ def test_serve_stops_in_order_when_told_to(tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    program = "import sys; from triage.cli import main; sys.argv[0] = 'triage'; main()"
     settings = {**SERVABLE, "TRIAGE_DATABASE__URL": f"sqlite:///{tmp_path}/x.db", "TRIAGE_CONFIG": os.devnull}
     serving = subprocess.Popen(
-        [sys.executable, "-c", program, "serve", "--port", str(port)],
+        [sys.executable, "-c", PROGRAM, "serve", "--port", str(port)],
         env={**os.environ, **settings, "PYTHONPATH": str(ROOT)},
     )
     try:

@@ -21,6 +21,11 @@ class Verdict(StrEnum):
     MISCONFIGURED = "misconfigured"
     LOOK_ALIKE = "look-alike"  # tempting, but no credential needs renewal
 
+    @property
+    def rank(self) -> int:
+        """0 for a look-alike, highest for what proves most: the order above, backwards."""
+        return list(reversed(Verdict)).index(self)
+
 
 class Confidence(StrEnum):
     """How sure a rule is, and so what may be done about it."""
@@ -181,6 +186,11 @@ class Match:
     explanation: str = ""  # of a look-alike: what it is instead
     connection_types: tuple[str, ...] = ()  # lower case; empty: any
     advice: str = ""  # id of a recipe that this very message asks for
+
+    @property
+    def strength(self) -> tuple[int, int, int]:
+        """Return what to compare matches by: the surer rule, then the clearer text, then the earlier line."""
+        return self.confidence.rank, self.verdict.rank, -self.line
 
 
 @dataclass(frozen=True)

@@ -51,16 +51,15 @@ def running(settings: config.Settings, listener: socket.socket) -> Iterator[Engi
     engine = open_database(settings)
     server = uvicorn.Server(_uvicorn(web.create_app(settings, engine)))
     thread = threading.Thread(target=server.run, args=([listener],), name="triage-web", daemon=True)
-    stopping, workers = worker.start(settings, engine, known)
-    thread.start()
     try:
-        yield engine
+        with worker.running(settings, engine, known):
+            thread.start()
+            try:
+                yield engine
+            finally:
+                server.should_exit = True
+                thread.join(_DRAIN_SECONDS)
     finally:
-        server.should_exit = True
-        stopping.set()
-        thread.join(_DRAIN_SECONDS)
-        for each in workers:
-            each.join(_DRAIN_SECONDS)
         engine.dispose()
 
 
@@ -70,27 +69,18 @@ def serve(settings: config.Settings) -> None:
     listener = listen(settings.server.host, settings.server.port)
     engine = open_database(settings)
     app = web.create_app(settings, engine)
-    stopping, workers = worker.start(settings, engine, known)
     for number in (signal.SIGTERM, signal.SIGINT):
         # uvicorn stops on them and then raises them again, which would end us before the workers.
         signal.signal(number, lambda *_: None)
-    try:
+    with worker.running(settings, engine, known):
         uvicorn.Server(_uvicorn(app)).run([listener])
-    finally:
-        stopping.set()
-        for each in workers:
-            each.join(_DRAIN_SECONDS)
 
 
 def work(settings: config.Settings, stopping: threading.Event) -> None:
     """Run the workers alone until `stopping` is set."""
     known = _ready(settings)
-    engine = open_database(settings)
-    own_stop, workers = worker.start(settings, engine, known)
-    stopping.wait()
-    own_stop.set()
-    for each in workers:
-        each.join(_DRAIN_SECONDS)
+    with worker.running(settings, open_database(settings), known):
+        stopping.wait()
 
 
 def _ready(settings: config.Settings) -> worker.Knowledge:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import uuid
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -11,11 +12,11 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from triage import azdo, jobs, link, logs, match, owner, plan, publish, record, renewal
-from triage.domain import Evidence, Finding, RunRef, Verdict
+from triage.domain import Evidence, Finding, RunRef
 from triage.errors import AccessRefused, Cancel, JobError, RetryLater, Snooze
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from sqlalchemy.engine import Engine
 
@@ -28,7 +29,7 @@ log = structlog.get_logger()
 _IDLE_SECONDS = 0.5
 _AWAY_SECONDS = 5.0
 _HEARTBEAT_SECONDS = 30.0
-_SPECIFIC = list(Verdict)  # the enum goes from what proves most to what proves least
+_DRAIN_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
@@ -179,7 +180,7 @@ def _evidence(step: logs.StepLog, result: match.Search) -> Evidence | None:
     """Return the one match that says most about why the step failed."""
     if not result.matches:
         return None
-    best = max(result.matches, key=lambda m: (m.confidence.rank, -_SPECIFIC.index(m.verdict), -m.line))
+    best = max(result.matches, key=lambda each: each.strength)
     return Evidence(match=best, record=step.record, source=step.source)
 
 
@@ -282,10 +283,16 @@ class _Heartbeat:
                 log.warning("a lease could not be extended; the database may be away", run=self.job.run_key)
 
 
-def start(settings: Settings, engine: Engine, known: Knowledge) -> tuple[threading.Event, list[Worker]]:
-    """Start the configured number of workers; set the event to let them finish and stop."""
+@contextmanager
+def running(settings: Settings, engine: Engine, known: Knowledge) -> Iterator[None]:
+    """Run the configured number of workers beside the caller; on leaving, let them finish and stop."""
     stopping = threading.Event()
     workers = [Worker(settings, engine, known, stopping) for _ in range(settings.workers)]
     for worker in workers:
         worker.start()
-    return stopping, workers
+    try:
+        yield
+    finally:
+        stopping.set()
+        for worker in workers:
+            worker.join(_DRAIN_SECONDS)

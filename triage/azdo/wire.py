@@ -177,15 +177,15 @@ class Wire:
         host, own = there.hostname or "", here.hostname or ""
         # Plain http would show the token to the network; only a played organisation has it.
         plain = there.scheme != "https" and (there.scheme, there.netloc) != (here.scheme, here.netloc)
-        if plain and urls.allowed_host(host, own, self._extra_hosts):
-            raise AccessRefused(
-                f"Azure DevOps names {there.scheme}://{host}, where the token could be read on its way. "
-                "Check azure_devops.url and any proxy in between: only https is accepted."
-            )
         if not urls.allowed_host(host, own, self._extra_hosts):
             raise AccessRefused(
                 f"Azure DevOps names the host {host!r}, to which the token must not go. If it is yours, "
                 "add it to azure_devops.extra_hosts."
+            )
+        if plain:
+            raise AccessRefused(
+                f"Azure DevOps names {there.scheme}://{host}, where the token could be read on its way. "
+                "Check azure_devops.url and any proxy in between: only https is accepted."
             )
         return base
 

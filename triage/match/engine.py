@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import regex
 
-from triage.domain import Match, Verdict
+from triage.domain import Match
 from triage.match import clean, context, redact
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ _MARKS = (
     context.SUCCESS.encode(),
 )
 _AGENT_TAG = regex.compile(r"^##\[(?:error|warning)\]")
-_PROOF = list(Verdict)  # from what proves most to what proves least
 
 
 @dataclass(frozen=True)
@@ -261,6 +260,6 @@ def _best(pack: Pack, matches: list[Match]) -> list[Match]:
     present = {match.rule for match in matches}
     standing = [m for m in matches if not yields.get(m.rule, set()) & present]
     best: dict[str, Match] = {}
-    for match in sorted(standing, key=lambda m: (-m.confidence.rank, _PROOF.index(m.verdict), m.line)):
+    for match in sorted(standing, key=lambda each: each.strength, reverse=True):
         best.setdefault(match.credential, match)
     return list(best.values())
