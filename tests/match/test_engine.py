@@ -202,3 +202,30 @@ def test_no_bytes_make_the_search_fail_or_miscount(pack: match.Pack, chunks: lis
     assert result.lines == log.count(b"\n") + (bool(log) and not log.endswith(b"\n"))
     for found in result.matches:
         assert b"WIDGET-77" in log.split(b"\n")[found.line - 1].replace(b"\x00", b"")
+
+
+def test_a_rule_may_ask_for_later_lines_in_order(tmp_path: Path) -> None:
+    example = EXPIRED.decode() + "\ncause: old\nand\ngiving up"
+    conditions = "followed_by = ['^cause: ', 'giving up']\nwithin = 3"
+    pack = match.load_pack(packs.write(tmp_path, conditions=conditions, example=example))
+    after = [b"cause: old", b"and", b"giving up"]
+    assert lines_of(pack, b"\n".join([EXPIRED, *after])) == [1]
+    assert lines_of(pack, b"\n".join([EXPIRED, *reversed(after)])) == []
+    assert lines_of(pack, b"\n".join([EXPIRED, b"x", *after])) == []
+
+
+def test_a_date_in_the_text_decides_for_a_rule_that_compares_times(tmp_path: Path) -> None:
+    pack = match.load_pack(
+        packs.write(
+            tmp_path,
+            conditions='time = "expired"',
+            pattern=r"WIDGET-77: refused, ends (?<not_after>\S{10,30})(?: now (?<current>\S{10,30}))?",
+            example="WIDGET-77: refused, ends 2026-01-01T00:00:00Z now 2026-01-02T00:00:00Z",
+            captures='{ not_after = "2026-01-01T00:00:00Z", current = "2026-01-02T00:00:00Z" }',
+            counter="WIDGET-77: refused, ends 2026-01-03T00:00:00Z now 2026-01-02T00:00:00Z",
+        )
+    )
+    refused = b"WIDGET-77: refused, ends 2026-01-01T00:00:00Z"
+    assert lines_of(pack, refused) == []
+    assert lines_of(pack, b"2025-12-31T23:59:59.0000000Z " + refused) == []
+    assert lines_of(pack, b"2026-01-01T00:00:01.0000000Z " + refused) == [1]

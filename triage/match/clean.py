@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import regex
 
 LINE_CAP = 64 * 1024  # bytes of one line that are looked at
@@ -28,6 +30,12 @@ def text(raw: bytes) -> str:
     if "\r" in decoded:
         decoded = "  ".join(part for part in decoded.split("\r") if part.strip())
     return "".join(c if c >= " " or c == "\t" else "" for c in decoded) if _has_control(decoded) else decoded
+
+
+def printed(raw: bytes) -> datetime | None:
+    """Return when the agent printed a line, to the second, if the line says so."""
+    found = _TIMESTAMP.match(raw)
+    return datetime.fromisoformat(found.group()[:19].decode()).replace(tzinfo=UTC) if found else None
 
 
 def _has_control(line: str) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import regex
 
 from triage.domain import Match
-from triage.match import clean, context, redact
+from triage.match import clean, context, redact, when
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -185,6 +185,8 @@ def _line(
             found = _matched(state.pack, rule, text)
             if found is None or not _surroundings_fit(state.pack, rule, lines, before, index):
                 continue
+            if rule.time and not when.holds(rule.time, found.groupdict(), clean.printed(raw)):
+                continue
         except TimeoutError:
             _note_timeout(state, rule, number)
             continue
@@ -209,6 +211,8 @@ def _note_timeout(state: _State, rule: Rule, number: int) -> None:
 
 
 def _surroundings_fit(pack: Pack, rule: Rule, lines: list[bytes], before: deque[bytes], index: int) -> bool:
+    if not _in_order(pack, rule.followed_by, lines[index + 1 : index + 1 + rule.within]):
+        return False
     if not rule.near and not rule.not_near:
         return True
     missing = rule.within - index
@@ -217,6 +221,15 @@ def _surroundings_fit(pack: Pack, rule: Rule, lines: list[bytes], before: deque[
     text = "\n".join(clean.text(raw[: clean.LINE_CAP]) for raw in around)
     fits = all(pack.pattern(p).search(text, timeout=_RULE_SECONDS) for p in rule.near)
     return fits and not any(pack.pattern(p).search(text, timeout=_RULE_SECONDS) for p in rule.not_near)
+
+
+def _in_order(pack: Pack, patterns: Sequence[str], lines: Iterable[bytes]) -> bool:
+    """Return True when each pattern matches a line of its own, in this order."""
+    texts = iter([clean.text(raw[: clean.LINE_CAP]) for raw in lines] if patterns else ())
+    return all(
+        any(pack.pattern(pattern).search(text, timeout=_RULE_SECONDS) for text in texts)
+        for pattern in patterns
+    )
 
 
 def _match(rule: Rule, number: int, text: str, found: regex.Match[str], own: Sequence[str]) -> Match:

@@ -58,7 +58,9 @@ class Rule(BaseModel):
     unless: list[str] = Field(default_factory=list)
     near: list[str] = Field(default_factory=list)
     not_near: list[str] = Field(default_factory=list)
+    followed_by: list[str] = Field(default_factory=list)
     within: int = Field(default=10, ge=1, le=50)
+    time: Literal["", "expired", "early", "drift"] = ""
     yields_to: list[str] = Field(default_factory=list)
     false_positives: list[str] = Field(default_factory=list)
     references: list[str] = Field(min_length=1)
@@ -81,7 +83,7 @@ class Rule(BaseModel):
         _compile(pattern)
         return pattern
 
-    @field_validator("unless", "near", "not_near")
+    @field_validator("unless", "near", "not_near", "followed_by")
     @classmethod
     def _all_compile(cls, patterns: list[str]) -> list[str]:
         for pattern in patterns:
@@ -214,6 +216,8 @@ def _own_words(rule: Rule, known: set[str]) -> list[str]:
     if rule.verdict is Verdict.LOOK_ALIKE and not rule.explanation:
         problems.append("explanation: a look-alike must say what it is instead")
     problems += [f"yields_to: there is no rule {other!r}" for other in rule.yields_to if other not in known]
+    if rule.time and not {"not_after", "not_before"} & set(_compile(rule.pattern).groupindex):
+        problems.append(f"time: {rule.time!r} needs a capture named not_after or not_before in the pattern")
     for number, example in enumerate(rule.examples, 1):
         if redact.mask(example.log) != example.log:
             problems.append(f"examples.{number}: holds what looks like a real secret; replace it by ***")
@@ -269,7 +273,7 @@ def _hostile(rule: Rule, alone: Pack) -> list[str]:
     for word in words:
         for filler in ("", " ", "a", "'", "x y ", "\\"):
             line = (word + filler) * (20_000 // (len(word) + len(filler)) + 1)
-            for pattern in (rule.pattern, *rule.unless, *rule.near, *rule.not_near):
+            for pattern in (rule.pattern, *rule.unless, *rule.near, *rule.not_near, *rule.followed_by):
                 try:
                     alone.pattern(pattern).search(line[:20_000], timeout=_HOSTILE_SECONDS)
                 except TimeoutError:
