@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 import pytest
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
 
 @pytest.fixture(autouse=True)
-def own_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+def own_settings(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
     for name in os.environ:
         if name.startswith("TRIAGE_") and name != "TRIAGE_BLESS":
             monkeypatch.delenv(name)
     monkeypatch.setenv("TRIAGE_CONFIG", os.devnull)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))

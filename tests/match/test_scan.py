@@ -8,6 +8,7 @@ import tracemalloc
 from typing import TYPE_CHECKING
 
 import pytest
+import regex
 
 from tests.match import packs
 from triage import match
@@ -16,6 +17,7 @@ from triage.match import scan
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.usefixtures("each_scanner")
 EXPIRED = b"WIDGET-77: key 'blue' has expired\n"
 
 
@@ -138,10 +140,11 @@ def test_the_answer_comes_first_and_in_colour_only_on_a_terminal(
 
 
 def test_what_was_cut_is_said(pack: match.Pack, tmp_path: Path) -> None:
-    log = tmp_path / "long.log"
-    log.write_bytes(b"x" * 3_000_000 + b"\n" + EXPIRED)
+    log = tmp_path / "slow.log"
+    log.write_bytes(EXPIRED.strip() + b" " + b"x" * 4000)
+    pack.compiled[pack.rules[0].pattern] = regex.compile("(?:x+x+)+y")
     code, _, err = run(pack, log)
-    assert (code, err) == (1, f"triage: {log}: Line 1 was read only to 64 KiB.\n")
+    assert (code, err) == (0, f"triage: {log}: Rule {pack.rules[0].id} ran out of time on line 1.\n")
 
 
 def test_memory_does_not_grow_with_the_file(pack: match.Pack, tmp_path: Path) -> None:

@@ -14,9 +14,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 # The agent prints a script before it runs it; what runs begins after this line.
-_SCRIPT_BEGINS = regex.compile(r"^(?:Script contents:|Generating script\.|=+ ?Script ?=+)", regex.IGNORECASE)
+_SCRIPT_BEGINS = regex.compile(
+    r"^(?:Script contents:|Generating (?P<short>script)\.|=+ ?Script ?=+)", regex.IGNORECASE
+)
 _SCRIPT_ENDS = "Starting Command Output"
-_SCRIPT_MAX_LINES = 400  # a script longer than this was never closed
+# What is longer than this was never closed; "Generating script." alone prints a line or two.
+_SCRIPT_LINES, _ANNOUNCED_LINES = 5000, 20
 
 _QUOTED = [
     regex.compile(p)
@@ -48,7 +51,25 @@ _MESSAGE_ALL_THE_SAME = regex.compile(
 _PROVISIONAL = regex.compile(
     r"^\s*(?:##\[warning\]|warn(?:ing)?\b)|\b(?:retry(?:ing)?|will try again|attempt \d+)\b", regex.IGNORECASE
 )
-SUCCESS = "login succeeded"
+_SUCCESS = regex.compile(
+    r"\b(?:(?:login|authentication|authorization|retry) succeeded|attempt \d{1,3}[^.]{0,20} succeeded|"
+    r"successfully (?:logged in|authenticated|pushed|published|connected|restored))\b",
+    regex.IGNORECASE,
+)
+# Lines to look at although no rule points at them: they change what the others mean.
+MARKS = (
+    "script contents:",
+    "generating script",
+    "starting command output",
+    r"(?:login|authentication|authorization|retry) succeeded",
+    r"attempt [0-9]{1,3}[^.\n]* succeeded",
+    "successfully (?:logged in|authenticated|pushed|published|connected|restored)",
+)
+
+
+def is_success(line: str) -> bool:
+    """Return True when a line tells that an attempt succeeded after all."""
+    return bool(_SUCCESS.search(line))
 
 
 def is_provisional(lines: Iterable[str]) -> bool:
@@ -60,20 +81,18 @@ class Reader:
     """Follows a log from line to line and says which lines are the step's own words."""
 
     def __init__(self) -> None:
-        self._script_since: int | None = None
+        self._script_until = 0
 
     def is_quoted(self, number: int, line: str) -> bool:
         """Return True when the line is source, trace or a test's report rather than a message."""
         if _SCRIPT_ENDS in line:
-            self._script_since = None
+            self._script_until = 0
             return True
-        if _SCRIPT_BEGINS.match(line):
-            self._script_since = number
+        if begins := _SCRIPT_BEGINS.match(line):
+            self._script_until = number + (_ANNOUNCED_LINES if begins["short"] else _SCRIPT_LINES)
             return True
-        if self._script_since is not None:
-            if number - self._script_since <= _SCRIPT_MAX_LINES:
-                return True
-            self._script_since = None
+        if number <= self._script_until:
+            return True
         if _MESSAGE_ALL_THE_SAME.match(line):
             return False
         return any(shape.search(line) for shape in _QUOTED)

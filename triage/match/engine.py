@@ -1,8 +1,8 @@
-"""Search a log: a cheap look for the rules' literals in whole blocks, then the rules on those lines."""
+"""Search a log: one linear scan points at lines, then the rules decide on these lines."""
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -10,27 +10,23 @@ import regex
 
 from triage.domain import Match
 from triage.match import clean, context, redact, when
+from triage.match.window import REACH, slide
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from triage.domain import Task
-    from triage.match.pack import Pack, Rule
+    from triage.match.pack import Pack
+    from triage.match.prescan import Place
+    from triage.match.rule import Rule
+    from triage.match.window import Window
 
-_BLOCK = 512 * 1024
 _EXCERPT = 300  # characters of a line that are shown
 _ANCHOR = 60  # characters shown before what matched
 _RULE_SECONDS = 0.25
-_LOOK_BACK = 50  # lines kept for rules that look around them
 _TIMEOUTS = 3  # after so many a rule is set aside for the rest of the log
 _RETRY_LINES = 2  # lines after a message that may announce another attempt
-# Lines to look at although no rule points at them: they change what the others mean.
-_MARKS = (
-    b"script contents:",
-    b"generating script",
-    b"starting command output",
-    context.SUCCESS.encode(),
-)
+_HEAD = 512  # bytes of a very long line that tell what kind of line it is
 _AGENT_TAG = regex.compile(r"^##\[(?:error|warning)\]")
 
 
@@ -39,8 +35,19 @@ class Search:
     """What a log holds: at most one match for each credential family, in line order."""
 
     matches: tuple[Match, ...]
-    lines: int
     cut: tuple[str, ...] = ()  # what was not looked at, in sentences
+
+
+@dataclass(frozen=True)
+class _Line:
+    """A line that the scan points at, or the part of a very long one around the place."""
+
+    number: int
+    raw: bytes
+    head: bytes  # what the line begins with, when `raw` is from its middle
+    begin: int  # where the whole line begins and ends in its window
+    end: int
+    window: Window
 
 
 @dataclass
@@ -72,129 +79,89 @@ def search(
     """
     del task  # which task printed a log matters from the next pack on
     state = _State(pack, whole, own)
-    number = 1
-    before: deque[bytes] = deque(maxlen=_LOOK_BACK)
-    for block, following in _with_following(_blocks(chunks, state.cut)):
-        pointed = _pointed_lines(pack, block)
-        if pointed:
-            lines = block.split(b"\n")[:-1] + following.split(b"\n", _LOOK_BACK)[:_LOOK_BACK]
-            for index in sorted(pointed):
-                _line(state, lines, before, index, number, pointed[index])
-        before.extend(block.rsplit(b"\n", _LOOK_BACK + 1)[-_LOOK_BACK - 1 : -1])
-        number += block.count(b"\n")
+    for line, rules in _pointed(pack, slide(chunks)):
+        _line(state, line, rules)
     matches = state.found
     if line_numbers is not None:
         matches = [_renumbered(m, line_numbers) for m in matches]
     if not whole:
         matches = _best(pack, matches)
-    return Search(tuple(sorted(matches, key=lambda m: m.line)), number - 1, tuple(state.cut))
+    return Search(tuple(sorted(matches, key=lambda m: m.line)), tuple(state.cut))
 
 
-def _with_following(blocks: Iterator[bytes]) -> Iterator[tuple[bytes, bytes]]:
-    """Pair each block with the next, for rules that look at the lines after theirs."""
-    block = next(blocks, b"")
-    for following in blocks:
-        yield block, following
-        block = following
-    if block:
-        yield block, b""
+def _pointed(pack: Pack, windows: Iterator[Window]) -> Iterator[tuple[_Line, list[int]]]:
+    """Yield each line that the scan points at, in order, with the positions of the rules to ask."""
+    waiting: list[Place] = []  # offsets in the whole log
+    for window in windows:
+        text, offset, fresh = window.text, window.offset, window.fresh
+        if fresh < len(text):
+            # A match may have begun before what is fresh, if that is in the middle of a line.
+            start = max(text.rfind(b"\n", 0, fresh) + 1, fresh - REACH)
+            places = pack.scanner.places(text, start)
+            waiting += [(offset + place, rule) for place, rule in places if place > fresh]
+        settled = offset + window.settled
+        ready = [(place - offset, rule) for place, rule in waiting if place < settled]
+        if ready:
+            waiting = waiting[len(ready) :]
+            yield from _lines(window, ready)
 
 
-def _blocks(chunks: Iterable[bytes], cut: list[str]) -> Iterator[bytes]:
-    """Gather chunks into blocks that end at a line's end; a line beyond the cap is cut short."""
-    kept: list[bytes] = []
-    size = 0
-    dropping = False
-    number = 1
-    for chunk in chunks:
-        if dropping:
-            end = chunk.find(b"\n")
-            if end < 0:
-                continue
-            kept, size, dropping = [kept[0], chunk[end:]], len(kept[0]) + len(chunk) - end, False
-        else:
-            kept.append(chunk)
-            size += len(chunk)
-        if size < _BLOCK:
-            continue
-        data = b"".join(kept)
-        end = data.rfind(b"\n") + 1
-        if end:
-            number += data.count(b"\n", 0, end)
-            yield data[:end]
-            kept, size = [data[end:]], len(data) - end
-        else:
-            kept, size, dropping = [data[: clean.LINE_CAP]], clean.LINE_CAP, True
-            cut.append(_cut_short(number))
-    rest = b"".join(kept)
-    if rest:
-        yield rest if rest.endswith(b"\n") else rest + b"\n"
+def _lines(window: Window, places: list[Place]) -> Iterator[tuple[_Line, list[int]]]:
+    number, counted = window.first_line, 0
+    at = 0
+    while at < len(places):
+        place = places[at][0]
+        begin, end = window.line(place)
+        reach = end if end - begin <= 2 * REACH else place + REACH // 2
+        rules: dict[int, None] = {}
+        while at < len(places) and places[at][0] <= reach:
+            rules[places[at][1]] = None
+            at += 1
+        number += window.text.count(b"\n", counted, begin)
+        counted = begin
+        low, high = (begin, end) if reach == end else (max(begin, place - REACH), min(end, reach + REACH))
+        known = begin > 0 or window.line_begins
+        head = window.text[begin : begin + _HEAD] if low > begin and known else b""
+        yield _Line(number, window.text[low:high], head, begin, end, window), list(rules)
 
 
-def _cut_short(number: int) -> str:
-    return f"Line {number} was read only to {clean.LINE_CAP // 1024} KiB."
-
-
-def _pointed_lines(pack: Pack, block: bytes) -> dict[int, set[int]]:
-    """Return the block's lines that hold a literal, each with the rules it points at."""
-    low = block.lower()
-    offsets: dict[int, set[int]] = {}
-    for literal, rules in pack.literals.items():
-        at = low.find(literal)
-        while at >= 0:
-            offsets.setdefault(at, set()).update(rules)
-            at = low.find(literal, at + len(literal))
-    for mark in _MARKS:
-        at = low.find(mark)
-        while at >= 0:
-            offsets.setdefault(at, set())
-            at = low.find(mark, at + len(mark))
-    pointed: dict[int, set[int]] = {}
-    line, since = 0, 0
-    for at in sorted(offsets):
-        line += block.count(b"\n", since, at)
-        since = at
-        pointed.setdefault(line, set()).update(offsets[at])
-    return pointed
-
-
-def _line(
-    state: _State,
-    lines: list[bytes],
-    before: deque[bytes],
-    index: int,
-    first: int,
-    rules: set[int],
-) -> None:
-    raw = lines[index]
-    number = first + index
-    if len(raw) > clean.LINE_CAP:
-        state.cut.append(_cut_short(number))
-    text = clean.text(raw[: clean.LINE_CAP])
-    if state.reader.is_quoted(number, text) and not state.whole:
-        return
-    if context.SUCCESS in text.lower():
-        state.found = [match for match in state.found if match not in state.provisional]
-        state.provisional = []
+def _line(state: _State, line: _Line, rules: list[int]) -> None:
     known = set() if state.whole else {match.rule for match in state.found}
-    for position in sorted(rules):
-        rule = state.pack.rules[position]
-        if rule.id in known or state.timeouts[rule.id] >= _TIMEOUTS:
+    marks = len(state.pack.rules)
+    if all(rule < marks and state.pack.rules[rule].id in known for rule in rules):
+        return
+    if line.head and state.reader.is_quoted(line.number, clean.text(line.head)) and not state.whole:
+        return
+    for part in clean.parts(line.raw):
+        if state.reader.is_quoted(line.number, part) and not state.whole:
             continue
-        try:
-            found = _matched(state.pack, rule, text)
-            if found is None or not _surroundings_fit(state.pack, rule, lines, before, index):
-                continue
-            if rule.time and not when.holds(rule.time, found.groupdict(), clean.printed(raw)):
-                continue
-        except TimeoutError:
-            _note_timeout(state, rule, number)
-            continue
-        match = _match(rule, number, text, found, state.own)
-        state.found.append(match)
-        after = [clean.text(r[: clean.LINE_CAP]) for r in lines[index + 1 : index + 1 + _RETRY_LINES]]
-        if not state.whole and context.is_provisional([text, *after]):
-            state.provisional.append(match)
+        if context.is_success(part):
+            state.found = [match for match in state.found if match not in state.provisional]
+            state.provisional = []
+        for position in sorted(rule for rule in rules if rule < marks):
+            _ask(state, state.pack.rules[position], line, part)
+
+
+def _ask(state: _State, rule: Rule, line: _Line, part: str) -> None:
+    """Let one rule decide on one text."""
+    if state.timeouts[rule.id] >= _TIMEOUTS:
+        return
+    if not state.whole and any(match.rule == rule.id for match in state.found):
+        return
+    try:
+        found = _matched(state.pack, rule, part)
+        if found is None or not _surroundings_fit(state.pack, rule, line):
+            return
+        if rule.time and not when.holds(rule.time, found.groupdict(), clean.printed(line.raw)):
+            return
+    except TimeoutError:
+        _note_timeout(state, rule, line.number)
+        return
+    match = _match(rule, line.number, part, found, state.own)
+    state.found.append(match)
+    after = map(clean.text, line.window.after(line.end, _RETRY_LINES))
+    if not state.whole and context.is_provisional([part, *after]):
+        state.provisional.append(match)
 
 
 def _matched(pack: Pack, rule: Rule, text: str) -> regex.Match[str] | None:
@@ -210,22 +177,21 @@ def _note_timeout(state: _State, rule: Rule, number: int) -> None:
     state.cut.append(f"Rule {rule.id} ran out of time on line {number}{aside}.")
 
 
-def _surroundings_fit(pack: Pack, rule: Rule, lines: list[bytes], before: deque[bytes], index: int) -> bool:
-    if not _in_order(pack, rule.followed_by, lines[index + 1 : index + 1 + rule.within]):
-        return False
-    if not rule.near and not rule.not_near:
+def _surroundings_fit(pack: Pack, rule: Rule, line: _Line) -> bool:
+    if not (rule.near or rule.not_near or rule.followed_by):
         return True
-    missing = rule.within - index
-    earlier = list(before)[-missing:] if missing > 0 else []
-    around = [*earlier, *lines[max(0, index - rule.within) : index + rule.within + 1]]
-    text = "\n".join(clean.text(raw[: clean.LINE_CAP]) for raw in around)
+    after = [clean.text(raw) for raw in line.window.after(line.end, rule.within)]
+    if not _in_order(pack, rule.followed_by, after):
+        return False
+    before = [clean.text(raw) for raw in line.window.before(line.begin, rule.within)]
+    text = "\n".join([*before, clean.text(line.raw), *after])
     fits = all(pack.pattern(p).search(text, timeout=_RULE_SECONDS) for p in rule.near)
     return fits and not any(pack.pattern(p).search(text, timeout=_RULE_SECONDS) for p in rule.not_near)
 
 
-def _in_order(pack: Pack, patterns: Sequence[str], lines: Iterable[bytes]) -> bool:
+def _in_order(pack: Pack, patterns: Sequence[str], lines: Iterable[str]) -> bool:
     """Return True when each pattern matches a line of its own, in this order."""
-    texts = iter([clean.text(raw[: clean.LINE_CAP]) for raw in lines] if patterns else ())
+    texts = iter(lines)
     return all(
         any(pack.pattern(pattern).search(text, timeout=_RULE_SECONDS) for text in texts)
         for pattern in patterns
