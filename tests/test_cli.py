@@ -118,14 +118,14 @@ def test_every_mistake_of_a_rule_pack_is_told_and_nothing_starts(tmp_path: Path)
     good = next((ROOT / "rules").rglob("acr-invalid-client.toml")).read_text()
     (tmp_path / "one.toml").write_text("id = ")
     (tmp_path / "two.toml").write_text(good.replace('verdict = "rejected"', 'verdict = "gone"'))
-    (tmp_path / "three.toml").write_text(good.replace("literals", "litterals"))
+    (tmp_path / "three.toml").write_text(good.replace("pattern =", "patern ="))
     for arguments in (["rules", "check", str(tmp_path)], ["scan", "--rules", str(tmp_path), "-"]):
         done = triage(*arguments)
         told = done.stderr.decode()
         assert done.returncode == 4
         assert "one.toml: not valid TOML" in told
         assert "two.toml: verdict:" in told
-        assert "three.toml: litterals: no such key; did you mean 'literals'?" in told
+        assert "three.toml: patern: no such key; did you mean 'pattern'?" in told
     done = triage("serve", settings={**SERVABLE, "TRIAGE_RULES__PATH": str(tmp_path)})
     assert done.returncode == 4
 

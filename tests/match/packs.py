@@ -16,7 +16,6 @@ confidence = "{confidence}"
 status = "stable"
 connection_types = []
 {explanation}
-literals = ["{literal}"]
 pattern = '''{pattern}'''
 {conditions}
 references = ["https://widgets.example/errors"]
@@ -36,7 +35,6 @@ DEFAULTS = {
     "verdict": "expired",
     "confidence": "certain",
     "explanation": "",
-    "literal": "WIDGET-77",
     "pattern": "WIDGET-77: key '(?<key>[^']{1,40})' has expired",
     "conditions": "",
     "example": "WIDGET-77: key 'blue' has expired",

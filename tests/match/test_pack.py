@@ -27,7 +27,7 @@ def test_a_right_rule_is_loaded(tmp_path: Path) -> None:
     [
         ({"verdict": "lapsed"}, "verdict: Input should be"),
         ({"confidence": "sure"}, "confidence: Input should be"),
-        ({"explanation": 'litrals = ["x"]'}, "litrals: no such key; did you mean 'literals'?"),
+        ({"explanation": 'unles = ["x"]'}, "unles: no such key; did you mean 'unless'?"),
         ({"pattern": "-77"}, "pattern: points at too many lines"),
         ({"pattern": "7777"}, "pattern: points at too many lines"),
         ({"pattern": "77: .{0,40}|WIDGET-77"}, "pattern: points at too many lines"),

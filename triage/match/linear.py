@@ -19,9 +19,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 LITERAL_MIN = 4  # letters and digits of a word that is worth looking for
+_LONG_NUMBER = 8  # digits, and what parts them, that stand in few lines
 _WIDEN = 12  # a repeat that may go further is widened to "any number", which compiles in a fraction
 _BYTES = 4  # of one character, at most
-_PRODUCT = 24  # alternatives that are multiplied out into whole words
+_FEW = 4  # characters of a class that are multiplied out
+_PRODUCT = 32  # alternatives that are multiplied out into whole words
 _LONG = 64  # repeats that may go further must not stand side by side
 _ASCII = frozenset(range(128))
 _PLAIN = frozenset(byte for byte in _ASCII if chr(byte).isalnum())  # stands for itself in a pattern
@@ -40,7 +42,7 @@ _NEGATED = {op.CATEGORY_NOT_SPACE, op.CATEGORY_NOT_DIGIT, op.CATEGORY_NOT_WORD}
 _REPEATS = {op.MAX_REPEAT, op.MIN_REPEAT, op.POSSESSIVE_REPEAT}
 _EMPTY = {op.AT, op.ASSERT, op.ASSERT_NOT}
 _CHARACTER = {op.LITERAL, op.NOT_LITERAL, op.ANY, op.IN}
-_NAMED = re.compile(r"\(\?<(?![=!])")
+_NAMED = re.compile(r"(?<!\\)\(\?P?<(\w+)>")
 
 Part = tuple[Any, Any]  # an opcode of the standard library's parser, and its argument
 
@@ -48,7 +50,7 @@ Part = tuple[Any, Any]  # an opcode of the standard library's parser, and its ar
 def parse(pattern: str) -> list[Part]:
     """Return a pattern's parts; ValueError says why it can be no rule's pattern."""
     try:
-        parts = list(parser.parse(_NAMED.sub("(?P<", pattern), re.ASCII))
+        parts = list(parser.parse(_standard(pattern), re.ASCII))
     except (re.error, OverflowError, RecursionError) as error:
         raise ValueError(f"is no valid regular expression: {error}") from None
     _refuse(parts)
@@ -67,7 +69,19 @@ def required(parts: Iterable[Part]) -> tuple[bytes, ...]:
     """
     sets = [words for words in _word_sets(list(parts)) if all(map(_selective, words))]
     best = max(sets, key=lambda words: (min(map(len, words)), -len(words)), default=frozenset[bytes]())
-    return tuple(sorted(best))
+    return tuple(sorted(word for word in best if not any(other in word for other in best - {word})))
+
+
+def _standard(pattern: str) -> str:
+    """Write named groups as the standard library does, which allows a name only once."""
+    seen: set[str] = set()
+
+    def group(found: re.Match[str]) -> str:
+        again = found[1] in seen
+        seen.add(found[1])
+        return "(" if again else f"(?P<{found[1]}>"
+
+    return _NAMED.sub(group, pattern)
 
 
 # Each part in Hyperscan's words.
@@ -89,7 +103,8 @@ def _from_first_word(parts: list[Part]) -> list[Part]:
     for start in range(len(parts)):
         spelled = [_spelled_row(parts[start:end]) for end in range(start + 1, len(parts) + 1)]
         if any(words and all(map(_selective, words)) for words in spelled):
-            return parts[start:]
+            parts = parts[start:]
+            break
     return list(dropwhile(_may_be_empty, parts))
 
 
@@ -180,13 +195,13 @@ def _may_be_empty(part: Part) -> bool:
 
 def _selective(word: bytes) -> bool:
     letters = bytes(byte for byte in word if byte in _PLAIN or byte not in _ASCII)
-    return len(letters) >= LITERAL_MIN and not letters.isdigit()
+    return len(letters) >= LITERAL_MIN and (len(word) >= _LONG_NUMBER or not letters.isdigit())
 
 
 def _word_sets(parts: list[Part]) -> Iterator[frozenset[bytes]]:
     """Yield sets of words; a match of the parts holds one word of each set."""
     runs = {b""}
-    for part in parts:
+    for part in _flat(parts):
         spelled = _spelled(part)
         if spelled and len(runs) * len(spelled) <= _PRODUCT:
             runs = {run + word for run in runs for word in spelled}
@@ -196,15 +211,22 @@ def _word_sets(parts: list[Part]) -> Iterator[frozenset[bytes]]:
         kind, value = part
         if kind in _REPEATS and value[0] > 0:
             yield from _word_sets(list(value[2]))
-        elif kind is op.SUBPATTERN:
-            yield from _word_sets(list(value[3]))
-        elif kind is op.ATOMIC_GROUP:
-            yield from _word_sets(list(value))
         elif kind is op.BRANCH:
             each = [required(branch) for branch in value[1]]
             if all(each):
                 yield frozenset(word for words in each for word in words)
     yield frozenset(runs)
+
+
+def _flat(parts: Iterable[Part]) -> Iterator[Part]:
+    """Yield the parts in a row, those within groups among them."""
+    for kind, value in parts:
+        if kind is op.SUBPATTERN:
+            yield from _flat(value[3])
+        elif kind is op.ATOMIC_GROUP:
+            yield from _flat(value)
+        else:
+            yield kind, value
 
 
 def _spelled(part: Part) -> set[bytes]:
@@ -214,14 +236,13 @@ def _spelled(part: Part) -> set[bytes]:
         return {b""}
     if kind is op.LITERAL:
         return {chr(value).encode().lower()}
-    if kind is op.SUBPATTERN:
-        return _spelled_row(list(value[3]))
-    if kind is op.ATOMIC_GROUP:
-        return _spelled_row(list(value))
-    if kind is op.BRANCH:
-        rows = [_spelled_row(list(branch)) for branch in value[1]]
-        return set().union(*rows) if all(rows) else set()
-    return set()
+    if kind is op.IN and len(value) <= _FEW and all(sort is op.LITERAL for sort, _ in value):
+        return {chr(each).encode().lower() for _, each in value}
+    if kind in _REPEATS:
+        inner = _spelled_row(list(value[2])) if tuple(value[:2]) == (0, 1) else set()
+        return inner | {b""} if inner else set()
+    rows = [_spelled_row(row) for row in _rows(kind, value)]
+    return set().union(*rows) if all(rows) else set()
 
 
 def _spelled_row(parts: list[Part]) -> set[bytes]:

@@ -10,7 +10,7 @@ from triage.match import context, linear, prescan
 from triage.match.rule import compiled
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     import regex
 
@@ -55,14 +55,23 @@ def build(rules: Sequence[Rule]) -> Pack:
     return Pack(tuple(rules), prepare(rules).scanner())
 
 
+def alone(rule: Rule) -> Pack:
+    """Make a pack of one rule, quickly: it is searched by words."""
+    return Pack((rule,), Prepared(_words([linear.parse(rule.pattern)])).scanner())
+
+
 def prepare(rules: Sequence[Rule]) -> Prepared:
     """Do once for a pack what takes time."""
     parsed = [linear.parse(pattern) for pattern in (*(rule.pattern for rule in rules), *context.MARKS)]
+    database = b""
+    with suppress(ImportError):
+        database = prescan.compiled([linear.superset(parts) for parts in parsed])
+    return Prepared(_words(parsed), database)
+
+
+def _words(parsed: Iterable[list[linear.Part]]) -> dict[str, list[int]]:
     words: dict[str, list[int]] = {}
     for position, parts in enumerate(parsed):
         for word in linear.required(parts):
             words.setdefault(word.decode(), []).append(position)
-    database = b""
-    with suppress(ImportError):
-        database = prescan.compiled([linear.superset(parts) for parts in parsed])
-    return Prepared(words, database)
+    return words

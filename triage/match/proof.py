@@ -5,15 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from triage.domain import Verdict
-from triage.match import engine, redact
-from triage.match.pack import build
+from triage.match import engine, linear, redact
+from triage.match.pack import alone, build
 from triage.match.rule import compiled
+from triage.match.window import REACH
 
 if TYPE_CHECKING:
     from triage.match.pack import Pack
     from triage.match.rule import Rule
 
-_HOSTILE_SECONDS = 0.5
+_HOSTILE_SECONDS = 0.25
+_HOSTILE_LINE = 2 * REACH  # no part of a line that rules are asked about is longer
+_HOSTILE_EXAMPLES = 3
+_FILLERS = ("", " ", "a", "'", "x y ", "\\")
 
 
 def prove(rules: list[tuple[str, Rule]]) -> list[str]:
@@ -22,11 +26,11 @@ def prove(rules: list[tuple[str, Rule]]) -> list[str]:
     everyone = build([rule for _, rule in rules])
     known = {rule.id for _, rule in rules}
     for name, rule in rules:
-        alone = build([rule])
+        pack = alone(rule)
         problems += [f"{name}: {p}" for p in _own_words(rule, known)]
-        problems += [f"{name}: {p}" for p in _examples(rule, alone)]
+        problems += [f"{name}: {p}" for p in _examples(rule, pack)]
         problems += [f"{name}: {p}" for p in _rivals(rule, everyone)]
-        problems += [f"{name}: {p}" for p in _hostile(rule, alone)]
+        problems += [f"{name}: {p}" for p in _hostile(rule, pack)]
     return problems
 
 
@@ -43,11 +47,11 @@ def _own_words(rule: Rule, known: set[str]) -> list[str]:
     return problems
 
 
-def _examples(rule: Rule, alone: Pack) -> list[str]:
+def _examples(rule: Rule, pack: Pack) -> list[str]:
     problems = []
     for number, example in enumerate(rule.examples, 1):
         where = f"examples.{number}"
-        found = engine.search(alone, [example.log.encode()], whole=True).matches
+        found = engine.search(pack, [example.log.encode()], whole=True).matches
         if not found:
             problems.append(f"{where}: the rule does not match it")
         elif len(found) > 1:
@@ -60,7 +64,7 @@ def _examples(rule: Rule, alone: Pack) -> list[str]:
                 f"{where}: captures {dict(found[0].captures)!r}, but the example says {example.captures!r}"
             )
     for number, counter in enumerate(rule.counter_examples, 1):
-        if engine.search(alone, [counter.log.encode()], whole=True).matches:
+        if engine.search(pack, [counter.log.encode()], whole=True).matches:
             problems.append(f"counter_examples.{number}: the rule matches it, though {counter.reason}")
     return problems
 
@@ -70,7 +74,12 @@ def _rivals(rule: Rule, everyone: Pack) -> list[str]:
     problems = []
     yields = {other.id: other.yields_to for other in everyone.rules}
     for number, example in enumerate(rule.examples, 1):
-        for other in engine.search(everyone, [example.log.encode()], whole=True).matches:
+        others = engine.search(everyone, [example.log.encode()], whole=True).matches
+        if rule.id not in {other.rule for other in others}:
+            problems.append(
+                f"examples.{number}: the scan of the whole pack does not point at it; report this"
+            )
+        for other in others:
             same = (other.credential, other.verdict) == (rule.credential, rule.verdict)
             if other.rule in rule.yields_to or rule.id in yields[other.rule]:
                 continue
@@ -82,17 +91,17 @@ def _rivals(rule: Rule, everyone: Pack) -> list[str]:
     return problems
 
 
-def _hostile(rule: Rule, alone: Pack) -> list[str]:
+def _hostile(rule: Rule, pack: Pack) -> list[str]:
     """Feed lines made of the rule's own words, repeated, to find a pattern that takes for ever."""
-    words = [literal.lower() for literal in rule.literals] + [
-        e.log.splitlines()[0][:80] for e in rule.examples
-    ]
+    words = [word.decode() for word in linear.required(linear.parse(rule.pattern))]
+    words += [example.log.splitlines()[0][:80] for example in rule.examples[:_HOSTILE_EXAMPLES]]
     for word in words:
-        for filler in ("", " ", "a", "'", "x y ", "\\"):
-            line = (word + filler) * (20_000 // (len(word) + len(filler)) + 1)
+        for filler in _FILLERS:
+            line = ((word + filler) * (_HOSTILE_LINE // (len(word) + len(filler)) + 1))[:_HOSTILE_LINE]
             for pattern in (rule.pattern, *rule.unless, *rule.near, *rule.not_near, *rule.followed_by):
                 try:
-                    alone.pattern(pattern).search(line[:20_000], timeout=_HOSTILE_SECONDS)
+                    pack.pattern(pattern).search(line, timeout=_HOSTILE_SECONDS)
                 except TimeoutError:
-                    return [f"pattern: takes longer than {_HOSTILE_SECONDS} s on a hostile line of 20 kB"]
+                    key = "pattern" if pattern == rule.pattern else "conditions"
+                    return [f"{key}: takes longer than {_HOSTILE_SECONDS} s on a hostile line: {pattern}"]
     return []

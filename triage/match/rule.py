@@ -43,7 +43,6 @@ class Rule(BaseModel):
     connection_types: list[str] = Field(default_factory=list)
     explanation: str = ""
     advice: str = ""
-    literals: list[str] = Field(default_factory=list)
     pattern: str = Field(min_length=1, max_length=_PATTERN_MAX)
     unless: list[str] = Field(default_factory=list)
     near: list[str] = Field(default_factory=list)
