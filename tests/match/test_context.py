@@ -49,4 +49,8 @@ def test_a_scripts_source_ends_where_its_output_begins() -> None:
         "========================== Starting Command Output ===========================",
         "unauthorized: authentication required",
     ]
-    assert [reader.is_quoted(n, line) for n, line in enumerate(lines, 1)] == [True, True, True, True, False]
+    quoted = []
+    for number, line in enumerate(lines, 1):
+        reader.see(number, line)
+        quoted.append(reader.is_quoted(number, line))
+    assert quoted == [True, True, True, False, False]

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
-_TIMESTAMP = re.compile(rb"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{1,9}Z ?")
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_TIMESTAMP = re.compile(rb"(?m)^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{1,9}Z ?")
 # CSI, OSC and two-letter sequences; none of them reaches over a line's end.
 _SEQUENCE = (
     rb"(?:\[[0-?]{0,32}[ -/]{0,8}[@-~]|\][^\x07\x1b\n]{0,256}(?:\x07|\x1b\\|\^\[\\)|[@-Z\\^_]|[()#][0-9A-B])"
@@ -16,6 +20,7 @@ _INVISIBLE = (b"\x00", b"\x07", b"\x08", b"\x1b")
 _BOM = b"\xef\xbb\xbf"
 # What else steers a terminal is shown as a character that nobody mistakes for text.
 _CONTROLS = dict.fromkeys([*range(9), *range(10, 32), *range(127, 160)], "\N{REPLACEMENT CHARACTER}")
+_CONTROLS_OF_A_LINE = {code: shown for code, shown in _CONTROLS.items() if code != ord("\n")}
 
 
 def wash(raw: bytes) -> bytes:
@@ -42,6 +47,12 @@ def parts(washed: bytes) -> list[str]:
 def text(washed: bytes) -> str:
     """Return all that a washed line shows, each of its texts on a line of its own."""
     return "\n".join(parts(washed))
+
+
+def lines(washed: Iterable[bytes]) -> str:
+    """Return what washed lines show, each text on a line of its own; quicker than one after the other."""
+    decoded = _TIMESTAMP.sub(b"", b"\n".join(washed)).decode("utf-8", "replace")
+    return decoded.replace("\r", "\n").translate(_CONTROLS_OF_A_LINE)
 
 
 def printed(washed: bytes) -> datetime | None:

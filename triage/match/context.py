@@ -21,49 +21,86 @@ _SCRIPT_ENDS = "Starting Command Output"
 # What is longer than this was never closed; "Generating script." alone prints a line or two.
 _SCRIPT_LINES, _ANNOUNCED_LINES = 5000, 20
 
-_QUOTED = [
-    regex.compile(p)
-    for p in (
-        r"^##\[(?:command|debug|section|group)\]",
-        r"^\+{1,4} ",  # set -x
-        r"^\s*(?:if |elif |while |until )?\[?\[? ?.{0,40}\b(?:grep|egrep|findstr|Select-String|sed|awk)\b",
-        r"^\s*(?:echo|printf|Write-Host|Write-Output|Write-Error|console\.log|print)\b.{0,4}[\"'(]",
-        r"\|\|\s*(?:echo|printf|Write-Host)\b",
-        r"^\s*(?:#(?!\d|#?\[|#vso\[)|//|<!--|\* |/\*|;;|REM )",  # a comment; not BuildKit's "#12 ERROR"
-        r"^\s*(?:PASS(?:ED)?|ok|not ok|SKIP(?:PED)?|XFAIL|✓|✔|√|✗|✕|×|○|●)(?:\b|\s)",  # a test runner's line
-        r"\b(?:PASSED|SKIPPED|XFAIL)\b\s*(?:\[\s*\d{1,3}%\])?\s*$",
-        r"^\s*(?:E\s+|>\s+)?(?:assert|AssertionError)\b",
-        r"^\s*\d{1,6} ?[|│] ",  # a compiler's or a listing's gutter
-        r"^\s*(?:[-+<>]\s+|@@ )",  # a diff
-        r"^\s*(?:Passed|Failed|Skipped)!?\s+\w+(?:[._]\w+)+(?:\(|\s*(?:\[|$))",  # dotnet test
-        r"^\s*(?:test|it|describe)\s*\(",
-        r"::test_\w+",
-        r"^\s*\|.*\|\s*$",  # a row of a table in documentation
-    )
-]
+# Each alone on a line of its own: what is quoted, traced, listed or reported, and no message.
+_QUOTES = (
+    r"^##\[(?:command|section|group)\]",
+    r"^\+{1,4} ",  # set -x
+    r"^\s*(?:if |elif |while |until )?\[?\[? ?.{0,40}\b(?:e?grep|findstr|Select-String|sed|awk)\b",
+    r"^\s*(?:echo|printf|Write-Host|Write-Output|Write-Error|console\.log|print)\b.{0,4}[\"'(]",
+    r"\|\|\s*(?:echo|printf|Write-Host)\b",
+    r"^\s*(?:#(?!\d|#?\[|#vso\[)|//|<!--|\* |/\*|;;|REM )",  # a comment; not BuildKit's "#12 ERROR"
+    r"^\s*(?:PASS(?:ED)?|ok|not ok|SKIP(?:PED)?|XFAIL|✓|✔|√|✗|✕|×|○|●)(?:\b|\s)",  # a test runner's
+    r"\b(?:PASSED|SKIPPED|XFAIL)\b\s*(?:\[\s*\d{1,3}%\])?\s*$",
+    r"^\s*(?:E\s+|>\s+)?(?:assert|AssertionError)\b",
+    r"^\s*\d{1,6} ?[|│] ",  # a compiler's or a listing's gutter
+    r"^\s*(?:[-+<>]\s+|@@ )",  # a diff
+    r"^\s*(?:Passed|Failed|Skipped)!?\s+\w+(?:[._]\w+)+(?:\(|\s*(?:\[|$))",  # dotnet test
+    r"^(?:\s*\[[-+]\]|\s+\[[!?]\]) ",  # Pester
+    r"^\s*(?:test|it|describe)\s*\(",
+    r"^\s{4,}(?:returns|raises|rejects|responds|throws|fails|logs|should|does not)\b",  # RSpec, Mocha
+    r"::test_\w+",
+    r"^\s*[\w.]+_test\.go:\d+: ",
+    r"^(?:DEBUG|INFO|WARNING|ERROR|CRITICAL)\s+[\w.]+:[\w]+\.py:\d+ ",  # pytest's captured log
+    r"^\s*(?:var|const|let|final|private|public|static|string|String|raise|throw|return)\s.{0,80}[\"'`(]",
+    r"^[\w./\\-]+\.\w{1,5}:\d+:\s{2,}",  # grep -n on indented source
+    r"\b(?:mock|Mock|stub|Stub)(?:[.s_ (]|ed\b|ito)|\bside_effect=|\bMagicMock\b",
+    r"^\s*\|.*\|\s*$",  # a row of a table in documentation
+)
+_QUOTED = regex.compile("|".join(_QUOTES))
 # A diff's marker also begins list items that tools print; these are messages all the same.
 _MESSAGE_ALL_THE_SAME = regex.compile(
     r"^\s*(?:[-<>]\s+.{0,40}(?:error|ERR!|denied|unauthorized)|>\s+(?:could not|failed|received)\b)",
     regex.IGNORECASE,
 )
+_AGENT_ERROR = "##[error]"  # the agent's own word that a step failed, wherever it stands
 
-# A message that a later attempt may overcome: a warning, or one followed by the word of a retry.
+# A message that a later attempt may overcome: a warning, a step on the way, or one followed by a retry.
 _PROVISIONAL = regex.compile(
-    r"^\s*(?:##\[warning\]|warn(?:ing)?\b)|\b(?:retry(?:ing)?|will try again|attempt \d+)\b", regex.IGNORECASE
-)
-_SUCCESS = regex.compile(
-    r"\b(?:(?:login|authentication|authorization|retry) succeeded|attempt \d{1,3}[^.]{0,20} succeeded|"
-    r"successfully (?:logged in|authenticated|pushed|published|connected|restored))\b",
+    r"^\s*(?:##\[(?:warning|debug)\]|warn(?:ing)?\b|\[?(?:debug|info|informational|trace|verbose)\]?[\s:]|"
+    r"time=\S+ level=(?:debug|info)\b)|\b(?:retry(?:ing)?|will try again|attempt \d+)\b",
     regex.IGNORECASE,
 )
+_SUCCESSES = (
+    r"\b(?:login|authentication|authorization|retry|get_?token) succeeded\b",
+    r"\battempt [0-9]{1,3}[^.\n]{0,20} succeeded\b",
+    r"\bsuccessfully (?:logged in|authenticated|pushed|published|connected|restored)\b",
+    r"\bdownloaded newer image for\b",
+)
+_SUCCESS = regex.compile("|".join(_SUCCESSES), regex.IGNORECASE)
+
+# What begins and what ends the output of a test run: what stands between is about the tests.
+_TESTS_BEGIN = (
+    r"^=+ (?:test session starts|FAILURES|ERRORS) =+",
+    r"^-+ (?:live log|Captured (?:log|std\w+)) (?:call|setup|teardown) -+",
+    r"^=== RUN\s+Test",
+    r" T E S T S$",
+    r"\bRunning [\w.$]+Tests?$",
+    r"^\s*Starting test execution, please wait",
+    r"^A total of \d+ test files? matched",
+    r"^Running RSpec|^Randomized with seed \d",
+    r"^(?:Starting|Running) (?:discovery in|tests from) ",
+)
+_TESTS_END = (
+    r"^=+ (?:short test summary|.{0,200}\b(?:passed|failed|errors?|skipped|warnings?)\b.{0,80} in \d)",
+    r"^(?:FAIL|ok)\s+[\w./-]+\s+(?:\d|\(cached\)|\[build failed)",
+    r"\bTests run: \d+, Failures: \d",
+    r"^\s*Total tests: \d|^Test Run (?:Failed|Successful|Aborted)|^(?:Failed|Passed)!\s+- Failed: ",
+    r"^Test Suites: .{0,80}total",
+    r"^\d+ examples?, \d+ failures?",
+    r"^Tests Passed: \d+, Failed: ",
+)
+_BEGIN = regex.compile("|".join(_TESTS_BEGIN), regex.IGNORECASE)
+_END = regex.compile("|".join(_TESTS_END), regex.IGNORECASE)
+_RUN_LINES = 300  # that belong to a test run of which only the end was recognised
+
 # Lines to look at although no rule points at them: they change what the others mean.
 MARKS = (
     "script contents:",
     "generating script",
     "starting command output",
-    r"(?:login|authentication|authorization|retry) succeeded",
-    r"attempt [0-9]{1,3}[^.\n]* succeeded",
-    "successfully (?:logged in|authenticated|pushed|published|connected|restored)",
+    *_SUCCESSES,
+    *_TESTS_BEGIN,
+    *_TESTS_END,
 )
 
 
@@ -77,22 +114,39 @@ def is_provisional(lines: Iterable[str]) -> bool:
     return any(_PROVISIONAL.search(line) for line in lines)
 
 
+def is_firm(line: str) -> bool:
+    """Return True when the agent itself calls a line an error; no test run explains it away."""
+    return line.startswith(_AGENT_ERROR)
+
+
 class Reader:
-    """Follows a log from line to line and says which lines are the step's own words."""
+    """Follows a log by its marks and says which lines are the step's own words."""
 
     def __init__(self) -> None:
         self._script_until = 0
+        self._tests_since = 0  # the line where the output of a test run began; 0 outside
+
+    def see(self, number: int, line: str) -> None:
+        """Take note of a line that may be a mark."""
+        if _SCRIPT_ENDS in line:
+            self._script_until = 0
+        elif begins := _SCRIPT_BEGINS.match(line):
+            self._script_until = number + (_ANNOUNCED_LINES if begins["short"] else _SCRIPT_LINES)
+        elif _BEGIN.search(line) and not self._tests_since:
+            self._tests_since = number
+
+    def tests_ended(self, number: int, line: str) -> int:
+        """Return the line with which a test run began that ends with this one; 0 when none ends."""
+        if not _END.search(line):
+            return 0
+        since = self._tests_since or max(1, number - _RUN_LINES)
+        self._tests_since = 0
+        return since
 
     def is_quoted(self, number: int, line: str) -> bool:
         """Return True when the line is source, trace or a test's report rather than a message."""
-        if _SCRIPT_ENDS in line:
-            self._script_until = 0
+        if number <= self._script_until or _SCRIPT_BEGINS.match(line):
             return True
-        if begins := _SCRIPT_BEGINS.match(line):
-            self._script_until = number + (_ANNOUNCED_LINES if begins["short"] else _SCRIPT_LINES)
+        if self._tests_since and not is_firm(line):
             return True
-        if number <= self._script_until:
-            return True
-        if _MESSAGE_ALL_THE_SAME.match(line):
-            return False
-        return any(shape.search(line) for shape in _QUOTED)
+        return bool(_QUOTED.search(line)) and not _MESSAGE_ALL_THE_SAME.match(line)

@@ -13,7 +13,7 @@ from triage.match import clean, context, redact, when
 from triage.match.window import REACH, slide
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from triage.domain import Task
     from triage.match.pack import Pack
@@ -51,15 +51,30 @@ class _Line:
 
 
 @dataclass
+class _Finding:
+    match: Match
+    provisional: bool  # a later success takes it back
+    firm: bool  # the end of a test run does not
+
+
+@dataclass
 class _State:
     pack: Pack
     whole: bool
     own: Sequence[str]
     reader: context.Reader = field(default_factory=context.Reader)
-    found: list[Match] = field(default_factory=list)
-    provisional: list[Match] = field(default_factory=list)  # of those found
+    found: list[_Finding] = field(default_factory=list)
+    known: set[str] = field(default_factory=set)  # rules of what was found
     timeouts: Counter[str] = field(default_factory=Counter)
     cut: list[str] = field(default_factory=list)
+
+    def keep(self, finding: _Finding) -> None:
+        self.found.append(finding)
+        self.known.add(finding.match.rule)
+
+    def drop(self, found: Callable[[_Finding], bool]) -> None:
+        self.found = [each for each in self.found if not found(each)]
+        self.known = {each.match.rule for each in self.found}
 
 
 def search(
@@ -81,7 +96,7 @@ def search(
     state = _State(pack, whole, own)
     for line, rules in _pointed(pack, slide(chunks)):
         _line(state, line, rules)
-    matches = state.found
+    matches = [each.match for each in state.found]
     if line_numbers is not None:
         matches = [_renumbered(m, line_numbers) for m in matches]
     if not whole:
@@ -125,48 +140,65 @@ def _lines(window: Window, places: list[Place]) -> Iterator[tuple[_Line, list[in
         yield _Line(number, window.text[low:high], head, begin, end, window), list(rules)
 
 
-def _line(state: _State, line: _Line, rules: list[int]) -> None:
-    known = set() if state.whole else {match.rule for match in state.found}
-    marks = len(state.pack.rules)
-    if all(rule < marks and state.pack.rules[rule].id in known for rule in rules):
-        return
-    if line.head and state.reader.is_quoted(line.number, clean.text(line.head)) and not state.whole:
+def _line(state: _State, line: _Line, positions: list[int]) -> None:
+    rules = [state.pack.rules[at] for at in sorted(positions) if at < len(state.pack.rules)]
+    marked = len(rules) < len(positions) and not state.whole
+    if not state.whole:
+        rules = [rule for rule in rules if rule.id not in state.known]
+    if not rules and not marked:
         return
     for part in clean.parts(line.raw):
-        if state.reader.is_quoted(line.number, part) and not state.whole:
+        if marked:
+            _mark(state, line, part)
+        found = [(rule, match) for rule in rules if (match := _matched(state, rule, line, part))]
+        if not found or (not state.whole and _is_quoted(state, line, part)):
             continue
-        if context.is_success(part):
-            state.found = [match for match in state.found if match not in state.provisional]
-            state.provisional = []
-        for position in sorted(rule for rule in rules if rule < marks):
-            _ask(state, state.pack.rules[position], line, part)
+        for rule, match in found:
+            _decide(state, rule, line, part, match)
 
 
-def _ask(state: _State, rule: Rule, line: _Line, part: str) -> None:
-    """Let one rule decide on one text."""
-    if state.timeouts[rule.id] >= _TIMEOUTS:
-        return
-    if not state.whole and any(match.rule == rule.id for match in state.found):
+def _mark(state: _State, line: _Line, part: str) -> None:
+    """Take note of a line that changes what others mean."""
+    if context.is_success(part) and not _is_quoted(state, line, part):
+        state.drop(lambda each: each.provisional)
+    state.reader.see(line.number, part)
+    if since := state.reader.tests_ended(line.number, part):
+        state.drop(lambda each: each.match.line >= since and not each.firm)
+
+
+def _is_quoted(state: _State, line: _Line, part: str) -> bool:
+    if line.head and state.reader.is_quoted(line.number, clean.text(line.head)):
+        return True
+    return state.reader.is_quoted(line.number, part)
+
+
+def _decide(state: _State, rule: Rule, line: _Line, part: str, found: regex.Match[str]) -> None:
+    """Keep what one rule found in one text, if what stands around it fits."""
+    if not state.whole and rule.id in state.known:
         return
     try:
-        found = _matched(state.pack, rule, part)
-        if found is None or not _surroundings_fit(state.pack, rule, line):
+        if not _surroundings_fit(state.pack, rule, line):
             return
         if rule.time and not when.holds(rule.time, found.groupdict(), clean.printed(line.raw)):
             return
     except TimeoutError:
         _note_timeout(state, rule, line.number)
         return
-    match = _match(rule, line.number, part, found, state.own)
-    state.found.append(match)
     after = map(clean.text, line.window.after(line.end, _RETRY_LINES))
-    if not state.whole and context.is_provisional([part, *after]):
-        state.provisional.append(match)
+    match = _match(rule, line.number, part, found, state.own)
+    state.keep(_Finding(match, context.is_provisional([part, *after]), context.is_firm(part)))
 
 
-def _matched(pack: Pack, rule: Rule, text: str) -> regex.Match[str] | None:
-    found = pack.pattern(rule.pattern).search(text, timeout=_RULE_SECONDS)
-    if found and any(pack.pattern(veto).search(text, timeout=_RULE_SECONDS) for veto in rule.unless):
+def _matched(state: _State, rule: Rule, line: _Line, text: str) -> regex.Match[str] | None:
+    if state.timeouts[rule.id] >= _TIMEOUTS:
+        return None
+    pattern = state.pack.pattern
+    try:
+        found = pattern(rule.pattern).search(text, timeout=_RULE_SECONDS)
+        if found and any(pattern(veto).search(text, timeout=_RULE_SECONDS) for veto in rule.unless):
+            return None
+    except TimeoutError:
+        _note_timeout(state, rule, line.number)
         return None
     return found
 
@@ -180,11 +212,10 @@ def _note_timeout(state: _State, rule: Rule, number: int) -> None:
 def _surroundings_fit(pack: Pack, rule: Rule, line: _Line) -> bool:
     if not (rule.near or rule.not_near or rule.followed_by):
         return True
-    after = [clean.text(raw) for raw in line.window.after(line.end, rule.within)]
-    if not _in_order(pack, rule.followed_by, after):
+    after = clean.lines(line.window.after(line.end, rule.within))
+    if not _in_order(pack, rule.followed_by, after.split("\n")):
         return False
-    before = [clean.text(raw) for raw in line.window.before(line.begin, rule.within)]
-    text = "\n".join([*before, clean.text(line.raw), *after])
+    text = "\n".join((clean.lines([*line.window.before(line.begin, rule.within), line.raw]), after))
     fits = all(pack.pattern(p).search(text, timeout=_RULE_SECONDS) for p in rule.near)
     return fits and not any(pack.pattern(p).search(text, timeout=_RULE_SECONDS) for p in rule.not_near)
 

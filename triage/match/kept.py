@@ -23,7 +23,7 @@ from triage.match.rule import Rule
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-_FORMAT = 1  # raise it when what is written changes
+_FORMAT = 2  # raise it when what is written changes
 _PACKS = 8  # kept at most, the newest
 _UNUSED = {"examples", "counter_examples", "false_positives", "references"}  # of a rule, when searching
 
@@ -40,22 +40,27 @@ def key(folder: Path, files: Iterable[Path]) -> str:
 def load(name: str) -> Pack | None:
     """Return a kept pack; None when there is none or it cannot be used."""
     with suppress(OSError, ValueError, KeyError, TypeError, prescan.Unusable):
-        head, database = (_folder() / name).read_bytes().split(b"\n", 1)
+        head, databases = (_folder() / name).read_bytes().split(b"\n", 1)
         stored = json.loads(head)
+        cut = stored["cut"]
         rules = [
             Rule.model_construct(
                 **{**each, "verdict": Verdict(each["verdict"]), "confidence": Confidence(each["confidence"])}
             )
             for each in stored["rules"]
         ]
-        return Pack(tuple(rules), Prepared(stored["words"], database).scanner())
+        both = (databases[:cut], databases[cut:]) if cut else None
+        return Pack(tuple(rules), Prepared(stored["sieve"], stored["words"], both).scanner())
     return None
 
 
 def save(name: str, rules: Sequence[Rule], prepared: Prepared) -> None:
     """Keep a pack, and forget the oldest; silently not, where nothing can be written."""
+    sieve, patterns = prepared.databases or (b"", b"")
     stored = {
+        "cut": len(sieve),  # where the second database begins
         "rules": [rule.model_dump(mode="json", exclude=_UNUSED) for rule in rules],
+        "sieve": prepared.sieve,
         "words": prepared.words,
     }
     with suppress(OSError):
@@ -63,7 +68,7 @@ def save(name: str, rules: Sequence[Rule], prepared: Prepared) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         number, fresh = tempfile.mkstemp(dir=folder)
         with os.fdopen(number, "wb") as file:
-            file.write(json.dumps(stored).encode() + b"\n" + prepared.database)
+            file.write(json.dumps(stored).encode() + b"\n" + sieve + patterns)
         Path(fresh).replace(folder / name)
         for old in sorted(folder.iterdir(), key=lambda each: each.stat().st_mtime)[:-_PACKS]:
             old.unlink(missing_ok=True)

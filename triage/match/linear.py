@@ -16,7 +16,7 @@ from re import _parser as parser  # type: ignore[attr-defined]
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
 LITERAL_MIN = 4  # letters and digits of a word that is worth looking for
 _LONG_NUMBER = 8  # digits, and what parts them, that stand in few lines
@@ -62,14 +62,31 @@ def superset(parts: Iterable[Part]) -> str:
     return _sequence(list(parts), first=True, last=True)
 
 
+def literal(word: bytes) -> str:
+    """Return a pattern for Hyperscan that matches a word."""
+    return "".join(f"\\x{byte:02x}" if byte not in _PLAIN else chr(byte) for byte in word)
+
+
 def required(parts: Iterable[Part]) -> tuple[bytes, ...]:
     """Return words, lower case, one of which every match holds; of several such sets the rarest words.
 
     Empty when no such set has words of LITERAL_MIN letters and more, not only digits.
     """
-    sets = [words for words in _word_sets(list(parts)) if all(map(_selective, words))]
-    best = max(sets, key=lambda words: (min(map(len, words)), -len(words)), default=frozenset[bytes]())
-    return tuple(sorted(word for word in best if not any(other in word for other in best - {word})))
+    return _shortest(_chosen(list(parts), ()))
+
+
+def sieve(parts: Iterable[Part], common: Sequence[bytes]) -> tuple[bytes, ...]:
+    """Return as few words as can be that, with the common ones, find every match: it holds one of them.
+
+    Common words may be as short as one likes.
+    """
+    return _shortest(word for word in _chosen(list(parts), common) if not _holds(word, common))
+
+
+def _shortest(words: Iterable[bytes]) -> tuple[bytes, ...]:
+    """Return words in order, without those that hold another."""
+    every = frozenset(words)
+    return tuple(sorted(word for word in every if not _holds(word, every - {word})))
 
 
 def _standard(pattern: str) -> str:
@@ -111,7 +128,7 @@ def _from_first_word(parts: list[Part]) -> list[Part]:
 def _part(part: Part, *, first: bool, last: bool) -> str:
     kind, value = part
     if kind is op.LITERAL:
-        return "".join(f"\\x{byte:02x}" if byte not in _PLAIN else chr(byte) for byte in chr(value).encode())
+        return literal(chr(value).encode())
     if kind in _CHARACTER:
         return _class(part) + (f"{{1,{_BYTES}}}" if _is_wide(part) and not last else "")
     if kind is op.SUBPATTERN:
@@ -198,7 +215,27 @@ def _selective(word: bytes) -> bool:
     return len(letters) >= LITERAL_MIN and (len(word) >= _LONG_NUMBER or not letters.isdigit())
 
 
-def _word_sets(parts: list[Part]) -> Iterator[frozenset[bytes]]:
+def _holds(word: bytes, others: Iterable[bytes]) -> bool:
+    return any(other in word for other in others)
+
+
+def _chosen(parts: list[Part], common: Sequence[bytes]) -> frozenset[bytes]:
+    """Return the best set of words of which every match holds one; nothing when there is none."""
+
+    def price(words: frozenset[bytes]) -> tuple[int, int]:
+        sought = [word for word in words if not _holds(word, common)]
+        rarity = -min(map(len, sought), default=0)
+        return (len(sought), rarity) if common else (rarity, len(sought))
+
+    sets = [
+        words
+        for words in _word_sets(parts, common)
+        if all(_selective(word) or _holds(word, common) for word in words)
+    ]
+    return min(sets, key=price, default=frozenset())
+
+
+def _word_sets(parts: list[Part], common: Sequence[bytes]) -> Iterator[frozenset[bytes]]:
     """Yield sets of words; a match of the parts holds one word of each set."""
     runs = {b""}
     for part in _flat(parts):
@@ -210,9 +247,9 @@ def _word_sets(parts: list[Part]) -> Iterator[frozenset[bytes]]:
         runs = {b""} if not spelled else set(spelled)
         kind, value = part
         if kind in _REPEATS and value[0] > 0:
-            yield from _word_sets(list(value[2]))
+            yield from _word_sets(list(value[2]), common)
         elif kind is op.BRANCH:
-            each = [required(branch) for branch in value[1]]
+            each = [_chosen(list(branch), common) for branch in value[1]]
             if all(each):
                 yield frozenset(word for words in each for word in words)
     yield frozenset(runs)

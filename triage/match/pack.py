@@ -18,6 +18,18 @@ if TYPE_CHECKING:
     from triage.match.rule import Rule
 
 
+# What most messages of refusal hold, and few other lines: what the sieve looks for first.
+_REFUSALS = (
+    "401, 403, aadsts, access, account, already, aptcha, authentic, authori, cannot, certificat, could, "
+    "credential, deleted, denied, disabled, disallow, does not, error, exceed, expire, failed, failure, "
+    "forbidden, identity, incorrect, invalid, key, licen, locked, logged, login, missing, must, n't, not a, "
+    "not found, not_, oauth, ora-, passphrase, password, permission, please, policy, provision, refuse, "
+    "refusing, registration, reject, required, revoke, sasl, secret, session, sign in, signature, subscript, "
+    "succe, token, unable, unauthor, unavail, unrecog, username, valid, wrong, x509"
+)
+_COMMON = tuple(_REFUSALS.encode().split(b", "))
+
+
 @dataclass(frozen=True)
 class Pack:
     """The rules, and what points at the places of a log that one of them may fit.
@@ -40,14 +52,16 @@ class Pack:
 class Prepared:
     """What takes time to make of rules and can be kept: for either scanner."""
 
+    sieve: list[str]  # words; what any rule matches holds one
     words: dict[str, list[int]]
-    database: bytes = b""  # empty where Hyperscan has no wheel
+    databases: tuple[bytes, bytes] | None = None  # of the sieve and the patterns; none without Hyperscan
 
     def scanner(self) -> Scanner:
         """Return the fastest scanner that this machine has."""
-        if self.database:
-            return prescan.PatternScanner(self.database)
-        return prescan.WordScanner({word.encode(): rules for word, rules in self.words.items()})
+        if self.databases:
+            return prescan.PatternScanner(*self.databases)
+        words = {word.encode(): rules for word, rules in self.words.items()}
+        return prescan.WordScanner([word.encode() for word in self.sieve], words)
 
 
 def build(rules: Sequence[Rule]) -> Pack:
@@ -57,16 +71,24 @@ def build(rules: Sequence[Rule]) -> Pack:
 
 def alone(rule: Rule) -> Pack:
     """Make a pack of one rule, quickly: it is searched by words."""
-    return Pack((rule,), Prepared(_words([linear.parse(rule.pattern)])).scanner())
+    words = _words([linear.parse(rule.pattern)])
+    return Pack((rule,), Prepared(list(words), words).scanner())
 
 
 def prepare(rules: Sequence[Rule]) -> Prepared:
     """Do once for a pack what takes time."""
     parsed = [linear.parse(pattern) for pattern in (*(rule.pattern for rule in rules), *context.MARKS)]
-    database = b""
+    sieve = _sieve(parsed)
+    databases = None
     with suppress(ImportError):
-        database = prescan.compiled([linear.superset(parts) for parts in parsed])
-    return Prepared(_words(parsed), database)
+        patterns = [linear.superset(parts) for parts in parsed]
+        databases = prescan.compiled(map(linear.literal, sieve)), prescan.compiled(patterns)
+    return Prepared([word.decode() for word in sieve], _words(parsed), databases)
+
+
+def _sieve(parsed: Iterable[list[linear.Part]]) -> list[bytes]:
+    more = {word for parts in parsed for word in linear.sieve(parts, _COMMON)}
+    return sorted({*_COMMON, *more})
 
 
 def _words(parsed: Iterable[list[linear.Part]]) -> dict[str, list[int]]:
