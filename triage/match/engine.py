@@ -127,14 +127,15 @@ def _lines(window: Window, places: list[Place]) -> Iterator[tuple[_Line, list[in
     while at < len(places):
         place = places[at][0]
         begin, end = window.line(place)
-        reach = end if end - begin <= 2 * REACH else place + REACH // 2
+        is_short = end - begin <= 2 * REACH
+        reach = end if is_short else min(end, place + REACH // 2)
         rules: dict[int, None] = {}
         while at < len(places) and places[at][0] <= reach:
             rules[places[at][1]] = None
             at += 1
         number += window.text.count(b"\n", counted, begin)
         counted = begin
-        low, high = (begin, end) if reach == end else (max(begin, place - REACH), min(end, reach + REACH))
+        low, high = (begin, end) if is_short else (max(begin, place - REACH), min(end, reach + REACH))
         known = begin > 0 or window.line_begins
         head = window.text[begin : begin + _HEAD] if low > begin and known else b""
         yield _Line(number, window.text[low:high], head, begin, end, window), list(rules)
