@@ -242,6 +242,8 @@ def test_explain_tells_the_story_and_writes_nothing(failed: demo.Stage) -> None:
     assert finding["connection"]["name"] == "catalogue-prod"
     assert finding["connection"]["method"] == "input of the failed task"
     assert finding["renewal"]["recipe"] == "azurerm-automatic-secret"
+    assert finding["renewal"]["command_line"][0].startswith("There is no command")
+    assert "fails until it is saved" in finding["renewal"]["meanwhile"]
     assert finding["owner"]["assignee"] == "platform.engineer@contoso.example"
     assert any("work item" in would for would in finding["would"])
     assert done.returncode == 0
@@ -253,6 +255,17 @@ def test_explain_reads_well(failed: demo.Stage) -> None:
     text = done.stdout.decode()
     for word in ("evidence", "connection", "owner", "renewal", "would", "catalogue-prod", "1. "):
         assert word in text
+    for word in (
+        "by command",
+        "who may",
+        "to check",
+        "meanwhile",
+        "again in    three months",
+        "instead",
+        "sources",
+    ):
+        assert word in text
+    assert "`az devops service-endpoint show " in text  # commands as they are, to be copied
 
 
 @pytest.mark.parametrize(

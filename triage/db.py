@@ -129,7 +129,7 @@ class Incident(SQLModel, table=True):
     owner: str | None = None
     owner_reason: str = ""
     recipe: str = ""
-    steps: str = "[]"  # the recipe's steps as a JSON list of Markdown lines, placeholders filled in
+    renewal: str = "{}"  # the recipe as JSON, as renewal.as_json tells it: Markdown, placeholders filled in
     work_item: int | None = None
     work_item_url: str | None = None
     opened_at: datetime = _time(default_factory=now)

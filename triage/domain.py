@@ -284,11 +284,14 @@ class Recipe:
     id: str
     title: str
     steps: tuple[str, ...]
+    command_line: tuple[str, ...] = ()  # the same from the command line, or one sentence why not
     warnings: tuple[str, ...] = ()
     alternatives: tuple[tuple[str, tuple[str, ...]], ...] = ()  # title, steps
     permissions: tuple[str, ...] = ()
     verify: str = ""
+    meanwhile: str = ""  # what breaks until it is renewed, and by renewing it
     interval: str = ""  # "three months": when it comes again
+    no_alternative: str = ""  # why it comes again for ever, when there is no alternative
     references: tuple[str, ...] = ()
 
 

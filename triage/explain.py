@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from rich.console import Console
 from rich.markup import escape
 
-from triage import azdo, config, plan, publish, worker
+from triage import azdo, config, plan, publish, renewal, worker
 from triage.errors import UsageError
 
 if TYPE_CHECKING:
@@ -111,21 +111,21 @@ def _finding(door: azdo.Door, known: worker.Knowledge, found: Finding) -> dict[s
             "method": found.owner.method.value,
             "reason": found.owner.reason,
         },
-        "renewal": {
-            "recipe": found.recipe.id,
-            "title": found.recipe.title,
-            "warnings": list(found.recipe.warnings),
-            "steps": list(found.recipe.steps),
-        },
+        "renewal": renewal.as_json(found.recipe),
         "would": [] if idle else [publish.describe(action) for action in actions],
         "would_not": idle,
     }
 
 
 def _plain(markdown: str) -> str:
-    """Return a line of our own Markdown as a terminal shows it best: links written out, no marks."""
+    """Return a line of our own Markdown as a terminal shows it best: links written out, commands kept."""
+    parts = re.split(r"((?<!\\)`[^`]*`)", markdown)
+    return "".join(part if part.startswith("`") else _unmarked(part) for part in parts)
+
+
+def _unmarked(markdown: str) -> str:
     text = re.sub(r"\[([^\]]*)\]\(([^)]*)\)", r"\1 (\2)", markdown)
-    text = re.sub(r"(?<!\\)[*`]", "", text)
+    text = re.sub(r"(?<!\\)[*]", "", text)
     return re.sub(r"\\([^\w\s])", r"\1", text)
 
 
@@ -149,12 +149,38 @@ def _tell(story: dict[str, Any]) -> None:
         for candidate in connection["candidates"]:
             out.print(f"              perhaps {escape(candidate['name'])}: {escape(candidate['reason'])}")
         out.print(f"  [dim]owner[/]       {escape(who)}: {escape(owner['reason'])}")
-        out.print(f"  [dim]renewal[/]     {escape(_plain(found['renewal']['title']))}")
-        for warning in found["renewal"]["warnings"]:
-            out.print(f"              [yellow]![/] {escape(_plain(warning))}")
-        for number, step in enumerate(found["renewal"]["steps"], 1):
-            out.print(f"              {number}. {escape(_plain(step))}")
+        _tell_renewal(out, found["renewal"])
         for would in found["would"]:
             out.print(f"  [dim]would[/]       {escape(would)}")
         if found["would_not"]:
             out.print(f"  [dim]would do nothing:[/] {escape(found['would_not'])}")
+
+
+def _tell_renewal(out: Console, told: dict[str, Any]) -> None:
+    _tell_line(out, "renewal", told["title"])
+    for warning in told["warnings"]:
+        out.print(f"              [yellow]![/] {escape(_plain(warning))}")
+    _tell_steps(out, told["steps"])
+    if len(told["command_line"]) == 1:
+        _tell_line(out, "by command", told["command_line"][0])
+    elif told["command_line"]:
+        _tell_line(out, "by command", "the same from the command line:")
+        _tell_steps(out, told["command_line"])
+    _tell_line(out, "who may", " ".join(told["permissions"]))
+    for label, key in (("to check", "verify"), ("meanwhile", "meanwhile"), ("again in", "interval")):
+        _tell_line(out, label, told[key])
+    for alternative in told["alternatives"]:
+        _tell_line(out, "instead", alternative["title"])
+        _tell_steps(out, alternative["steps"])
+    _tell_line(out, "instead", told["no_alternative"])
+    _tell_line(out, "sources", " ".join(told["references"]))
+
+
+def _tell_line(out: Console, label: str, text: str) -> None:
+    if text:
+        out.print(f"  [dim]{label}[/]{'':{12 - len(label)}}{escape(_plain(text))}")
+
+
+def _tell_steps(out: Console, steps: list[str]) -> None:
+    for number, step in enumerate(steps, 1):
+        out.print(f"              {number}. {escape(_plain(step))}")

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select, update
 
+from triage import renewal
 from triage.db import Effect, FindingRow, Incident, TriagedRun, now
 from triage.errors import Snooze
 
@@ -242,7 +243,7 @@ def _incident(found: Finding, *, key: str, tag: str, title: str) -> Incident:
         owner=found.owner.assignee or found.owner.team,
         owner_reason=found.owner.reason,
         recipe=found.recipe.id,
-        steps=json.dumps(found.recipe.steps),
+        renewal=json.dumps(renewal.as_json(found.recipe)),
     )
 
 

@@ -96,6 +96,45 @@ def test_a_recipe_with_nothing_but_steps_leaves_no_empty_parts() -> None:
     assert "\n\n\n" not in text
 
 
+FULL = Recipe(
+    "full",
+    "Renew it",
+    ("Ask *Ada*.",),
+    command_line=("Make one: `tool new --name <name>`.", "Enter it: `tool enter`."),
+    alternatives=(("Never again: federation", ("Convert it.",)),),
+    permissions=("Ada.",),
+    verify="Run it.",
+    meanwhile="Deployments fail; the old secret stays valid.",
+    interval="three months",
+)
+
+
+def test_a_recipe_tells_commands_and_what_breaks_meanwhile_in_the_order_of_need() -> None:
+    text = body(findings.finding(recipe=FULL))
+    told = (
+        "1. Ask *Ada*.",
+        "- **Who may do it:** Ada.",
+        "- **How to check:** Run it.",
+        "- **Meanwhile:** Deployments fail; the old secret stays valid.",
+        "- **It comes again:** in three months, unless you choose another way below.",
+        "### Or from the command line",
+        "1. Make one: `tool new --name <name>`.\n2. Enter it: `tool enter`.",
+        "### Never again: federation",
+    )
+    places = [text.index(each) for each in told]
+    assert places == sorted(places)
+    assert "<code>tool new --name &lt;name&gt;</code>" in messages.html(text)
+
+
+def test_a_lone_sentence_says_why_there_is_no_command() -> None:
+    recipe = replace(
+        FULL, command_line=("There is no command for it.",), alternatives=(), no_alternative="Never."
+    )
+    text = body(findings.finding(recipe=recipe))
+    assert "### Or from the command line\n\nThere is no command for it.\n" in text
+    assert "- **It comes again:** in three months.\n- **Never again?** Never." in text
+
+
 def test_a_title_says_what_broke() -> None:
     assert messages.title(findings.finding()) == (
         "[triage] Credential of service connection 'prod-arm' has expired"

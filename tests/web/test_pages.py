@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -51,7 +52,21 @@ def incident(engine: Engine) -> int:
             connection_url="https://dev.azure.com/FabrikamFiber/Shop/_settings/adminservices?resourceId=1",
             owner="ada@fabrikam.example",
             owner_reason="Ada is an administrator of the connection.",
-            steps='["Open [the connection](https://dev.azure.com/x) and choose **Edit**.", "' + ATTACK + '"]',
+            renewal=json.dumps(
+                {
+                    "title": "Make a new secret " + ATTACK,
+                    "steps": ["Open [the connection](https://dev.azure.com/x) and choose **Edit**.", ATTACK],
+                    "command_line": ["Make one: `az ad app credential reset --id <application id>`.", ATTACK],
+                    "warnings": ["Not in the portal. " + ATTACK],
+                    "permissions": ["An administrator. " + ATTACK],
+                    "verify": "Run it again. " + ATTACK,
+                    "meanwhile": "Every deployment fails. " + ATTACK,
+                    "interval": "three months",
+                    "alternatives": [{"title": "Never again " + ATTACK, "steps": ["Federate. " + ATTACK]}],
+                    "no_alternative": "",
+                    "references": ["https://learn.microsoft.com/azure"],
+                }
+            ),
             work_item=9,
             work_item_url="https://dev.azure.com/FabrikamFiber/Shop/_workitems/edit/9",
         )
@@ -130,9 +145,31 @@ def test_an_incident_tells_its_evidence_owner_and_steps(client: TestClient, inci
         "input of the failed task",
         "Ada is an administrator",
         "<strong>Edit</strong>",
+        "<code>az ad app credential reset --id &lt;application id&gt;</code>",
+        "Every deployment fails.",
+        "three months",
+        "Federate.",
+        'href="https://learn.microsoft.com/azure"',
         "filed #9",
     ):
         assert shown in page
+
+
+def test_an_incident_of_an_older_version_has_steps_alone(
+    client: TestClient, engine: Engine, incident: int
+) -> None:
+    with Session(engine) as session, session.begin():
+        row = session.get(Incident, incident)
+        assert row is not None
+        row.renewal = '{"steps": ["Ask *Ada*."]}'
+    page = client.get(f"/incidents/{incident}").text
+    assert "Ask <em>Ada</em>." in page
+    assert "Or from the command line" not in page
+
+
+def test_the_recipe_is_in_the_api_of_the_incident_alone(client: TestClient, incident: int) -> None:
+    assert client.get(f"/api/incidents/{incident}").json()["renewal"]["meanwhile"].startswith("Every")
+    assert "renewal" not in client.get("/api/incidents").json()[0]
 
 
 @pytest.mark.parametrize("path", ["/", "/incidents/1", f"/runs/{PROJECT}/42"])
@@ -198,7 +235,7 @@ def test_the_api_says_what_the_pages_say(client: TestClient, incident: int) -> N
     told = client.get(f"/api/incidents/{incident}").json()
     assert told["findings"][0]["run"]["run_id"] == 42
     assert told["effects"][0]["detail"] == "filed #9"
-    assert told["steps"][0].startswith("Open")
+    assert told["renewal"]["steps"][0].startswith("Open")
     assert client.get("/api/runs").json()[0]["pipeline_name"] == "shop-deploy"
     assert client.get("/api/runs/Shop/42").json()["findings"][0]["line"] == 318
 

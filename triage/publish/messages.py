@@ -193,7 +193,7 @@ def _reasons(finding: Finding, remark: str) -> str:
 def _recipe(recipe: Recipe) -> str:
     parts = [f"**{recipe.title}**"]
     parts += [f"> **Careful:** {warning}" for warning in recipe.warnings]
-    parts += [_numbered(recipe.steps), _facts(recipe)]
+    parts += [_numbered(recipe.steps), _facts(recipe), *_commands(recipe)]
     for name, steps in recipe.alternatives:
         parts += [f"### {name}", _numbered(steps)]
     if recipe.references:
@@ -206,15 +206,27 @@ def _numbered(steps: tuple[str, ...]) -> str:
     return "\n".join(f"{number}. {step}" for number, step in enumerate(steps, 1))
 
 
+def _commands(recipe: Recipe) -> list[str]:
+    """Return the section of commands; a lone sentence says why there are none."""
+    lines = recipe.command_line
+    if not lines:
+        return []
+    return ["### Or from the command line", lines[0] if len(lines) == 1 else _numbered(lines)]
+
+
 def _facts(recipe: Recipe) -> str:
     facts = []
     if recipe.permissions:
         facts.append(f"- **Who may do it:** {' '.join(recipe.permissions)}")
     if recipe.verify:
         facts.append(f"- **How to check:** {recipe.verify}")
+    if recipe.meanwhile:
+        facts.append(f"- **Meanwhile:** {recipe.meanwhile}")
     if recipe.interval:
-        what_follows = ", unless you choose what follows" if recipe.alternatives else ""
+        what_follows = ", unless you choose another way below" if recipe.alternatives else ""
         facts.append(f"- **It comes again:** in {recipe.interval}{what_follows}.")
+    if recipe.no_alternative:
+        facts.append(f"- **Never again?** {recipe.no_alternative}")
     return "\n".join(facts)
 
 

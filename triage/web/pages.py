@@ -91,7 +91,7 @@ def incidents(engine: Engine) -> list[dict[str, Any]]:
             .order_by(col(Incident.last_seen_at).desc())
             .limit(_LIST_MAX)
         )
-        return [{**_plain(row), "runs": count or 0} for row, count in session.exec(query)]
+        return [{**_plain(row, but={"renewal"}), "runs": count or 0} for row, count in session.exec(query)]
 
 
 def incident(engine: Engine, number: int) -> dict[str, Any]:
@@ -110,7 +110,7 @@ def incident(engine: Engine, number: int) -> dict[str, Any]:
         effects = session.exec(select(Effect).where(Effect.incident_id == number).order_by(col(Effect.id)))
         return {
             **_plain(row),
-            "steps": json.loads(row.steps),
+            "renewal": json.loads(row.renewal),
             "findings": [{**_plain(found), "run": _plain(seen)} for found, seen in findings],
             "effects": [_plain(each, but={"lease", "lease_until"}) for each in effects],
         }

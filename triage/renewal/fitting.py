@@ -1,0 +1,109 @@
+"""Which recipe fits a finding most closely."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from triage.domain import Recipe
+from triage.renewal.placeholders import fill, values
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from triage.domain import Connection, Match, Run, TimelineRecord
+    from triage.renewal.book import RecipeBook
+    from triage.renewal.recipe import Applies, RecipeFile
+
+
+def choose(
+    book: RecipeBook,
+    connection: Connection | None,
+    match: Match,
+    run: Run,
+    record: TimelineRecord | None,
+    organization_url: str,
+) -> Recipe:
+    """Return the recipe that fits most closely: by priority, then by how many conditions hold."""
+    fitting = [
+        ((each.priority, held, recipe.id), recipe)
+        for recipe in book.recipes
+        for each in recipe.applies
+        if (held := _held(each, connection, match, record)) is not None
+    ]
+    best = max(fitting, key=lambda pair: pair[0])[1]
+    return _filled(best, values(connection, run, record, organization_url))
+
+
+def _held(
+    applies: Applies, connection: Connection | None, match: Match, record: TimelineRecord | None
+) -> int | None:
+    """Return how many conditions hold, None when one does not."""
+    task = record.task if record else None
+    tests = [
+        (applies.types, connection.type if connection else "unknown"),
+        (applies.schemes, connection.scheme if connection else ""),
+        (applies.authentication, connection.authentication if connection else ""),
+        (applies.creation, connection.creation_mode if connection else ""),
+        (applies.modes, connection.data.get("authorizationtype", "").lower() if connection else ""),
+        (applies.credentials, match.credential),
+        (applies.verdicts, match.verdict.value),
+        (applies.advice, match.advice),
+        (applies.tasks, str(task) if task else ""),
+    ]
+    given = [is_ in wanted for wanted, is_ in tests if wanted]
+    if applies.hosts:
+        host = _host(connection)
+        given.append(any(host == each or host.endswith(f".{each}") for each in applies.hosts))
+    return len(given) if all(given) else None
+
+
+def _host(connection: Connection | None) -> str:
+    """Return the host that a connection leads to, lower case; "" when it names none."""
+    if connection is None:
+        return ""
+    parameters = connection.parameters
+    address = parameters.get("registry") or parameters.get("loginserver") or connection.server_url
+    try:
+        return urlsplit(address if "//" in address else f"//{address}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _filled(best: RecipeFile, known: dict[str, str]) -> Recipe:
+    def each(texts: Iterable[str]) -> tuple[str, ...]:
+        return tuple(fill(text, known) for text in texts)
+
+    of = best.renewal
+    return Recipe(
+        id=best.id,
+        title=fill(best.title, known),
+        steps=each(of.steps),
+        command_line=each(of.command_line),
+        warnings=each(of.warnings),
+        alternatives=tuple((fill(a.title, known), each(a.steps)) for a in best.alternatives),
+        permissions=each(of.permissions),
+        verify=fill(of.verify, known),
+        meanwhile=fill(of.meanwhile, known),
+        interval=of.interval,
+        no_alternative=fill(of.no_alternative, known),
+        references=tuple(best.meta.references),
+    )
+
+
+def as_json(recipe: Recipe) -> dict[str, Any]:
+    """Return a recipe as pages and `triage explain` tell it."""
+    return {
+        "recipe": recipe.id,
+        "title": recipe.title,
+        "warnings": list(recipe.warnings),
+        "steps": list(recipe.steps),
+        "command_line": list(recipe.command_line),
+        "permissions": list(recipe.permissions),
+        "verify": recipe.verify,
+        "meanwhile": recipe.meanwhile,
+        "interval": recipe.interval,
+        "alternatives": [{"title": title, "steps": list(steps)} for title, steps in recipe.alternatives],
+        "no_alternative": recipe.no_alternative,
+        "references": list(recipe.references),
+    }
