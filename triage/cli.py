@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
-import structlog
 
 import triage
 from triage import config
@@ -39,7 +38,6 @@ def cli() -> None:
     them. Exit codes: 0 done, nothing found; 1 found (scan) or a scenario failed (demo); 2 wrong
     usage or settings; 3 input unreadable; 4 rule pack wrong.
     """
-    _log_to_stderr()
 
 
 @cli.command()
@@ -53,6 +51,7 @@ def demo(*, once: bool, form: Literal["text", "json"], port: int) -> None:
     """
     from triage import demo as played
 
+    _log_to_stderr()
     sys.exit(played.run(once=once, form=form, port=port))
 
 
@@ -69,6 +68,7 @@ def explain(run_url: str, form: Literal["text", "json"], token: str | None, rule
     """
     from triage import explain as told
 
+    _log_to_stderr()
     told.run(run_url, form=form, token=token, rules_path=rules_path)
 
 
@@ -103,6 +103,7 @@ def serve(**flags: Any) -> None:
     """Receive events, triage runs, show pages: everything in one process."""
     from triage import service
 
+    _log_to_stderr()
     service.serve(_settings(**flags))
 
 
@@ -112,6 +113,7 @@ def work(**flags: Any) -> None:
     """Triage runs that another process has received; no web server."""
     from triage import service
 
+    _log_to_stderr()
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
@@ -153,6 +155,8 @@ def _settings(**flags: Any) -> config.Settings:
 
 
 def _log_to_stderr() -> None:
+    import structlog
+
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,

@@ -122,7 +122,6 @@ def _pointed(pack: Pack, windows: Iterator[Window]) -> Iterator[tuple[_Line, lis
 
 
 def _lines(window: Window, places: list[Place]) -> Iterator[tuple[_Line, list[int]]]:
-    number, counted = window.first_line, 0
     at = 0
     while at < len(places):
         place = places[at][0]
@@ -133,12 +132,10 @@ def _lines(window: Window, places: list[Place]) -> Iterator[tuple[_Line, list[in
         while at < len(places) and places[at][0] <= reach:
             rules[places[at][1]] = None
             at += 1
-        number += window.text.count(b"\n", counted, begin)
-        counted = begin
         low, high = (begin, end) if is_short else (max(begin, place - REACH), min(end, reach + REACH))
         known = begin > 0 or window.line_begins
         head = window.text[begin : begin + _HEAD] if low > begin and known else b""
-        yield _Line(number, window.text[low:high], head, begin, end, window), list(rules)
+        yield _Line(window.number(begin), window.text[low:high], head, begin, end, window), list(rules)
 
 
 def _line(state: _State, line: _Line, positions: list[int]) -> None:
@@ -213,10 +210,15 @@ def _note_timeout(state: _State, rule: Rule, number: int) -> None:
 def _surroundings_fit(pack: Pack, rule: Rule, line: _Line) -> bool:
     if not (rule.near or rule.not_near or rule.followed_by):
         return True
-    after = clean.lines(line.window.after(line.end, rule.within))
-    if not _in_order(pack, rule.followed_by, after.split("\n")):
+    before = line.window.before(line.begin, rule.within)
+    after = line.window.after(line.end, rule.within)
+    low = b"\n".join([*before, line.raw, *after]).lower()
+    if not all(pack.may_hold(pattern, low) for pattern in (*rule.near, *rule.followed_by)):
         return False
-    text = "\n".join((clean.lines([*line.window.before(line.begin, rule.within), line.raw]), after))
+    later = clean.lines(after)
+    if not _in_order(pack, rule.followed_by, later.split("\n")):
+        return False
+    text = "\n".join((clean.lines([*before, line.raw]), later))
     fits = all(pack.pattern(p).search(text, timeout=_RULE_SECONDS) for p in rule.near)
     return fits and not any(pack.pattern(p).search(text, timeout=_RULE_SECONDS) for p in rule.not_near)
 

@@ -1,6 +1,7 @@
 """Keep a prepared rule pack between starts: reading and compiling hundreds of rules takes a second.
 
-A kept pack is found by a key over every rule file's name, size and time of change, so an edit is noticed.
+A kept pack is found by a key over every rule file's name, size and time of change, and over the modules
+that prepare it, so an edit is noticed.
 Where nothing can be written, every start reads the files.
 """
 
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import triage
 from triage.domain import Confidence, Verdict
-from triage.match import prescan
+from triage.match import context, linear, pack, prescan
 from triage.match.pack import Pack, Prepared
 from triage.match.rule import Rule
 
@@ -31,7 +32,8 @@ _UNUSED = {"examples", "counter_examples", "false_positives", "references"}  # o
 def key(folder: Path, files: Iterable[Path]) -> str:
     """Return the name under which a pack in its present state is kept."""
     state: list[object] = [_FORMAT, triage.__version__, prescan.version(), str(folder.resolve())]
-    for file in files:
+    makers = (Path(module.__file__ or "") for module in (context, linear, pack, prescan))
+    for file in (*makers, *files):
         stat = file.stat()
         state.append((str(file), stat.st_size, stat.st_mtime_ns))
     return hashlib.sha256(repr(state).encode()).hexdigest()

@@ -108,21 +108,11 @@ def _sequence(parts: list[Part], *, first: bool, last: bool) -> str:
     """Write parts in a row; at the ends of a pattern, what may be absent is left out."""
     parts = [part for part in parts if part[0] not in _EMPTY]
     if first:
-        parts = _from_first_word(parts)
+        parts = list(dropwhile(_may_be_empty, parts))
     while parts and last and _may_be_empty(parts[-1]):
         parts.pop()
     end = len(parts) - 1
     return "".join(_part(p, first=first and i == 0, last=last and i == end) for i, p in enumerate(parts))
-
-
-def _from_first_word(parts: list[Part]) -> list[Part]:
-    """Leave out what stands before the first selective word: scanning from a word on is much faster."""
-    for start in range(len(parts)):
-        spelled = [_spelled_row(parts[start:end]) for end in range(start + 1, len(parts) + 1)]
-        if any(words and all(map(_selective, words)) for words in spelled):
-            parts = parts[start:]
-            break
-    return list(dropwhile(_may_be_empty, parts))
 
 
 def _part(part: Part, *, first: bool, last: bool) -> str:

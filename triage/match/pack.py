@@ -40,12 +40,20 @@ class Pack:
     rules: tuple[Rule, ...]
     scanner: Scanner = field(repr=False)
     compiled: dict[str, regex.Pattern[str]] = field(repr=False, default_factory=dict)
+    required: dict[str, tuple[bytes, ...]] = field(repr=False, default_factory=dict)
 
     def pattern(self, source: str) -> regex.Pattern[str]:
         """Return a compiled pattern; compiled when first needed."""
         if source not in self.compiled:
             self.compiled[source] = compiled(source)
         return self.compiled[source]
+
+    def may_hold(self, source: str, low: bytes) -> bool:
+        """Return False when a pattern cannot match in a text, given in lower case: a quick first look."""
+        if source not in self.required:
+            self.required[source] = linear.required(linear.parse(source))
+        words = self.required[source]
+        return not words or any(word in low for word in words)
 
 
 @dataclass(frozen=True)

@@ -115,16 +115,17 @@ def around(places: Iterable[int], text: bytes, start: int) -> Iterator[tuple[int
     low = high = whole = -1
     for place in places:
         if place <= high:
-            high = min(whole, max(high, place + REACH))
+            if high < whole:
+                high = min(whole, place + REACH)
             continue
         if high >= 0:
             yield low, high
-        begin = max(start, text.rfind(b"\n", start, place) + 1)
-        whole = text.find(b"\n", place)
-        whole = len(text) if whole < 0 else whole
-        is_short = whole - begin <= 2 * REACH
-        low = begin if is_short else max(begin, place - REACH)
-        high = whole if is_short else min(whole, place + REACH)
+        low = max(start, text.rfind(b"\n", start, place) + 1)
+        high = whole = text.find(b"\n", place)
+        if whole < 0:
+            high = whole = len(text)
+        if whole - low > 2 * REACH:
+            low, high = max(low, place - REACH), min(whole, place + REACH)
     if high >= 0:
         yield low, high
 

@@ -16,7 +16,7 @@ _PIECE = 1024 * 1024
 _SEQUENCE_MAX = 512  # bytes of a colour sequence that a cut must not divide
 
 
-@dataclass(frozen=True)
+@dataclass
 class Window:
     """A washed part of a log. Offsets count from its beginning."""
 
@@ -24,8 +24,17 @@ class Window:
     offset: int  # of the text in the whole washed log
     fresh: int  # what begins here has not been in an earlier window
     settled: int  # places before this have their surroundings in the text
-    first_line: int  # number of the line that the text begins with
     line_begins: bool  # the text begins where a line does
+    counted: int  # so far the lines have been counted
+    lines: int  # that end before that
+
+    def number(self, place: int) -> int:
+        """Return the number of the line that a place is in; to be asked in order."""
+        if place > self.counted:
+            self.lines += self.text.count(b"\n", self.counted, place)
+            self.counted = place
+            return self.lines + 1
+        return self.lines + 1 - self.text.count(b"\n", place, self.counted)
 
     def line(self, place: int) -> tuple[int, int]:
         """Return where the line around a place begins and ends, as far as it is in the text."""
@@ -35,41 +44,43 @@ class Window:
 
     def before(self, begin: int, lines: int) -> list[bytes]:
         """Return so many lines before the one that begins here, in order."""
-        found: list[bytes] = []
-        low = max(0, begin - _SURROUNDINGS)
-        while len(found) < lines and begin > low:
-            start = self.text.rfind(b"\n", low, begin - 1) + 1 or low
-            found.append(self.text[max(start, 0) : begin - 1][:REACH])
-            begin = start
-        return found[::-1]
+        low, start = max(0, begin - _SURROUNDINGS), begin
+        while lines and start > low:
+            start = self.text.rfind(b"\n", low, start - 1) + 1 or low
+            lines -= 1
+        return _reached(self.text[start : begin - 1]) if start < begin else []
 
     def after(self, end: int, lines: int) -> list[bytes]:
         """Return so many lines after the one that ends here, in order."""
-        found: list[bytes] = []
-        high = min(len(self.text), end + _SURROUNDINGS)
-        while len(found) < lines and end < high:
-            stop = self.text.find(b"\n", end + 1, high)
+        high, stop = min(len(self.text), end + _SURROUNDINGS), end
+        while lines and stop < high:
+            stop = self.text.find(b"\n", stop + 1, high)
             stop = high if stop < 0 else stop
-            found.append(self.text[end + 1 : min(stop, end + 1 + REACH)])
-            end = stop
-        return found
+            lines -= 1
+        return _reached(self.text[end + 1 : stop]) if stop > end else []
+
+
+def _reached(text: bytes) -> list[bytes]:
+    return [line[:REACH] for line in text.split(b"\n")]
 
 
 def slide(chunks: Iterable[bytes]) -> Iterator[Window]:
     """Yield windows over the chunks of one log; every byte is fresh in one of them."""
-    text, offset, line, begins = b"", 0, 1, True
+    text, offset, begins, counted, lines = b"", 0, True, 0, 0
     for piece in _pieces(chunks):
         fresh = len(text)
         text += piece
         settled = len(text) - _SURROUNDINGS
-        yield Window(text, offset, fresh, settled, line, begins)
+        window = Window(text, offset, fresh, settled, begins, counted, lines)
+        yield window
         cut = max(0, settled - _SURROUNDINGS)
         if cut:
-            line += text.count(b"\n", 0, cut)
+            window.number(cut)
             begins = text[cut - 1 : cut] == b"\n"
             text = text[cut:]
             offset += cut
-    yield Window(text, offset, len(text), len(text) + 1, line, begins)
+        counted, lines = window.counted - cut, window.lines
+    yield Window(text, offset, len(text), len(text) + 1, begins, counted, lines)
 
 
 def _pieces(chunks: Iterable[bytes]) -> Iterator[bytes]:
