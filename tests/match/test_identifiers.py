@@ -29,6 +29,7 @@ RESOURCE = f"/subscriptions/{guid()}/resourceGroups/rg-shop-prod/providers/Micro
 
 # An identifier, and a sentence that holds it at `{}`.
 SENTENCES = [
+    ("open /tmp/awsjwt", "could not read web identity token: {}: no such file or directory"),
     ("YES", "ERROR 1045 (28000): Access denied for user 'shop'@'10.0.0.4' (using password: {})"),
     ("missing a value", 'Error: You defined "--token", but it\'s missing a value'),
     (

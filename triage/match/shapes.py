@@ -49,7 +49,7 @@ _NONE = (
 _BARE = r"(?:[^\s\"';,&<>]|[,&](?![\s\"']|[\w.-]{1,40}[=:]|$))"
 _SEPARATOR = (
     r"[\"'\])]{0,2}\s{0,4}"
-    r"(?:=>|:=|==?|:(?!\s{1,4}[A-Za-z_]{1,40}[.,!:]?\s{1,4}[A-Za-z(])(?!//))\s{0,4}"
+    r"(?:=>|:=|==?|:(?!\s{1,4}[A-Za-z_]{1,40}[.,!:]?\s{1,4}[A-Za-z(/])(?!//))\s{0,4}"
 )
 _VARIABLE = r"(?-i:\b[A-Z][A-Z0-9_]{0,60}_(?:TOKEN|SECRET|PAT|PASS|PW|CREDENTIALS?|KEY|AUTH|SAS))"
 _WEAK = r"(?:(?<!publickey)(?<!cancellation)token|secret|\bpat|\bsas|signature|passcode|credentials?)"
