@@ -19,7 +19,8 @@ def test_the_wheel_carries_rules_templates_migrations_and_scenarios(tmp_path: Pa
     )
     (wheel,) = tmp_path.glob("*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
-    rules = {f"triage/rules/{path.relative_to(ROOT / 'rules')}" for path in (ROOT / "rules").rglob("*.toml")}
+    shipped = [path for kind in ("*.toml", "*.json") for path in (ROOT / "rules").rglob(kind)]
+    rules = {f"triage/rules/{path.relative_to(ROOT / 'rules')}" for path in shipped}
     data = {
         str(path.relative_to(ROOT))
         for pattern in ("*.html", "*.css", "*.toml", "*.json", "versions/*.py", "*.mako")

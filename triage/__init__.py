@@ -5,7 +5,8 @@ receive → store → claim → read → match → link → own → decide → a
 ``intake`` parses what Azure DevOps says and ``jobs`` keeps it; ``worker`` tells the rest in
 order: ``logs`` reads the failed steps, ``match`` recognises, ``link`` finds the service
 connection, ``owner`` its owner, ``renewal`` the steps, ``plan`` decides, ``publish`` acts and
-``record`` remembers. ``azdo`` is the only door to Azure DevOps.
+``record`` remembers. ``azdo`` is the only door to Azure DevOps. ``authoring`` holds the tools of a
+rule's author, and ``catalogue`` tells people what each rule is about.
 """
 
 __version__ = "0.1.0"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import sys
 import threading
@@ -12,7 +13,8 @@ import click
 
 import triage
 from triage import config
-from triage.errors import TriageError
+from triage.domain import Verdict
+from triage.errors import TriageError, UnreadableError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,8 +37,8 @@ def cli() -> None:
     """From a failed Azure DevOps run to the person who can renew its credential.
 
     Settings come from triage.toml and from TRIAGE_… environment variables; deploy/README.md lists
-    them. Exit codes: 0 done, nothing found; 1 found (scan) or a scenario failed (demo); 2 wrong
-    usage or settings; 3 input unreadable; 4 rule pack wrong.
+    them. Exit codes: 0 done, nothing found; 1 found (scan), not reported (rules try) or a scenario
+    failed (demo); 2 wrong usage or settings; 3 input unreadable; 4 rule pack wrong.
     """
 
 
@@ -120,29 +122,155 @@ def work(**flags: Any) -> None:
     service.work(_settings(**flags), stopping)
 
 
+_rules_option = click.option(
+    "--rules", "pack", type=click.Path(path_type=Path), help="A rule pack of your own (rules.path)."
+)
+
+
 @cli.group()
 def rules() -> None:
-    """Look after the rule pack."""
+    """Look after the rule pack: find, write, try and check rules."""
+
+
+@rules.command("show")
+@click.argument("rule_id", metavar="[ID]", required=False)
+@click.option("--credential", default="", help="List only this family.")
+@click.option(
+    "--verdict", type=click.Choice([each.value for each in Verdict]), help="List only this verdict."
+)
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@_rules_option
+def rules_show(
+    rule_id: str | None, credential: str, verdict: str | None, form: str, pack: Path | None
+) -> None:
+    """List the rules, or tell everything about the rule ID.
+
+    What it means, what it recognises and what not, which recipe renews the credential, and which rules
+    it yields to. With --format json one object a line in a list, or one object.
+    """
+    from triage import catalogue
+    from triage.authoring import show
+
+    known = catalogue.read(pack or config.load().rules.path)
+    if rule_id is not None:
+        found = known.find(rule_id)
+        return show.entry(found) if form == "text" else click.echo(json.dumps(found.full(), indent=2))
+    if credential:
+        known.require(credential)
+    entries = known.select(credential=credential, verdict=verdict or "")
+    if form == "text":
+        return show.table(entries)
+    for entry in entries:
+        click.echo(json.dumps(entry.brief()))
+    return None
+
+
+@rules.command("new")
+@click.argument("rule_id", metavar="ID")
+@click.option("--from", "log", metavar="LOG", help="A log that holds the message, or - for standard input.")
+@click.option("--line", type=int, help="The message's line. [default: the last ##[error] that tells a cause]")
+@click.option("--group", help="The folder to write to. [default: where its kin are]")
+@_rules_option
+def rules_new(rule_id: str, log: str | None, line: int | None, group: str | None, pack: Path | None) -> None:
+    """Write the file of a new rule, as far as it can be filled in.
+
+    With --from, its pattern and its example come from a line of the log: the words stay, what changes
+    from run to run becomes a capture, and what looks like a secret is masked. Overwrites nothing.
+    """
+    from triage.authoring import draft, new
+
+    if line is not None and log is None:
+        raise UsageError("--line is a line of the log given with --from.")
+    drafted = draft.from_log(_log(log), line) if log else None
+    folder = new.folder(pack or config.load().rules.path)
+    file, rivals = new.write(folder, rule_id, group, drafted)
+    shown = new.shown(file)
+    click.echo(f"Wrote {shown}" + (f" from line {drafted.line} of {log}." if drafted else "."))
+    for rival in rivals:
+        click.echo(f"The rule {rival} matches this line already: change that one, or say who yields.")
+    click.echo(f"Next: fill in what is empty, then\n  triage rules check {shown}")
+    click.echo(f"  triage rules try {shown} {log or 'LOG'}")
+
+
+@rules.command("try")
+@click.argument("rule", metavar="ID|FILE")
+@click.argument("log")
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@_rules_option
+def rules_try(rule: str, log: str, form: str, pack: Path | None) -> None:
+    """Try a rule on LOG (- for standard input), and say line by line why it matched or not.
+
+    The rule is one of the pack, or a file that is not in it yet. Says which condition refused a line,
+    which lines only quote a message, and which other rule wins. Exits 0 when triage would report the
+    rule, 1 when not.
+    """
+    from triage import match
+    from triage.authoring import attempt, show
+
+    folder = pack or config.load().rules.path or match.shipped_rules()
+    made = attempt.run(*attempt.read(folder, rule), _log(log))
+    if form == "json":
+        click.echo(json.dumps(attempt.as_json(made)))
+    else:
+        show.attempt(made, log)
+    sys.exit(0 if made.reported else 1)
 
 
 @rules.command("check")
 @click.argument("path", required=False, type=click.Path(path_type=Path))
 def rules_check(path: Path | None) -> None:
-    """Check every rule and recipe in PATH, or the shipped pack, and report all problems at once."""
+    """Check every rule and recipe, and report all problems at once, file by file.
+
+    PATH is the folder of a pack, or one file of it, or a rule's file that is not in the pack yet: it is
+    checked among the others. Without PATH the shipped pack (or rules.path) is checked.
+    """
     from triage import match, renewal
     from triage.errors import RulePackError
 
-    path = path or config.load().rules.path
-    problems = match.check(path) + renewal.check(path)
-    if problems:
+    pack = config.load().rules.path
+    file = path if path and path.is_file() else None
+    pack = pack if file else path or pack
+    if problems := _problems(pack, file):
         raise RulePackError(problems)
-    pack, book = match.load_pack(path), renewal.load(path)
-    click.echo(f"{len(pack.rules)} rules and {len(book.recipes)} renewal recipes are in order.")
+    recipes = len(renewal.load(pack).recipes)
+    everything = f"{match.count(pack)} rules and {recipes} renewal recipes are in order."
+    click.echo(f"{file} is in order." if file else everything)
+
+
+@rules.command("schema")
+@click.option("--recipes", is_flag=True, help="The schema of a recipe instead of a rule's.")
+def rules_schema(*, recipes: bool) -> None:
+    """Print the JSON Schema of a rule, for editors; the shipped files name it in their first line."""
+    from triage.authoring import schema
+    from triage.match import Rule
+    from triage.renewal import RecipeFile
+
+    click.echo(schema.text(RecipeFile if recipes else Rule), nl=False)
 
 
 def main() -> None:
     """Run the command line."""
     cli(prog_name="triage")
+
+
+def _problems(pack: Path | None, file: Path | None) -> list[str]:
+    """Return what is wrong with a pack, or with one file of it, a rule or a recipe."""
+    from triage import match, renewal
+
+    if file is None:
+        return match.check(pack) + renewal.check(pack)
+    is_recipe = file.resolve().parent.name == renewal.FOLDER
+    name = match.file_name(pack or match.shipped_rules(), file)
+    rule = [] if is_recipe else match.check(pack, only=file)
+    return rule + [problem for problem in renewal.check(pack) if problem.startswith(f"{name}: ")]
+
+
+def _log(path: str) -> bytes:
+    """Return a log's bytes. Raises UnreadableError."""
+    try:
+        return sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
+    except OSError as error:
+        raise UnreadableError(f"{path} cannot be read: {error.strerror}; check the path.") from None
 
 
 def _settings(**flags: Any) -> config.Settings:

@@ -37,8 +37,13 @@ class RulePackError(TriageError):
 
     def __init__(self, problems: list[str]) -> None:
         self.problems = problems
+        files: dict[str, list[str]] = {}
+        for problem in problems:
+            files.setdefault(problem.split(": ", 1)[0], []).append(f"  {problem}")
         count = "1 mistake" if len(problems) == 1 else f"{len(problems)} mistakes"
-        super().__init__(f"The rule pack has {count}:\n" + "\n".join(f"  {p}" for p in problems))
+        where = f" in {len(files)} files" if len(files) > 1 else ""
+        told = "\n\n".join("\n".join(each) for each in files.values())
+        super().__init__(f"The rule pack has {count}{where}:\n{told}")
 
 
 class JobError(TriageError):

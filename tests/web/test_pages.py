@@ -143,6 +143,7 @@ def test_an_incident_tells_its_evidence_owner_and_steps(client: TestClient, inci
         "line 318",
         "&amp;view=logs&amp;j=a&amp;t=b&amp;l=318",
         "input of the failed task",
+        '<a href="/rules/entra-secret-expired">',
         "Ada is an administrator",
         "<strong>Edit</strong>",
         "<code>az ad app credential reset --id &lt;application id&gt;</code>",
@@ -182,6 +183,7 @@ def test_a_run_is_found_by_project_name_or_id(client: TestClient, incident: int,
     page = client.get(f"/runs/{project}/42")
     assert page.status_code == 200
     assert "Read 1 log of a failed step" in page.text
+    assert '<a href="/rules/entra-secret-expired">' in page.text
 
 
 def test_a_run_without_findings_has_a_verdict_too(client: TestClient, engine: Engine) -> None:

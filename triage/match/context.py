@@ -52,7 +52,7 @@ _MESSAGE_ALL_THE_SAME = regex.compile(
     r"^\s*(?:[-<>]\s+.{0,40}(?:error|ERR!|denied|unauthorized)|>\s+(?:could not|failed|received)\b)",
     regex.IGNORECASE,
 )
-_AGENT_ERROR = "##[error]"  # the agent's own word that a step failed, wherever it stands
+AGENT_ERROR = "##[error]"  # the agent's own word that a step failed, wherever it stands
 
 # A message that a later attempt may overcome: a warning, a step on the way, or one followed by a retry.
 _PROVISIONAL = regex.compile(
@@ -116,7 +116,7 @@ def is_provisional(lines: Iterable[str]) -> bool:
 
 def is_firm(line: str) -> bool:
     """Return True when the agent itself calls a line an error; no test run explains it away."""
-    return line.startswith(_AGENT_ERROR)
+    return line.startswith(AGENT_ERROR)
 
 
 class Reader:

@@ -10,6 +10,7 @@ import regex
 
 from triage.domain import Match
 from triage.match import clean, context, redact, when
+from triage.match.step import Step
 from triage.match.window import REACH, slide
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from triage.match.pack import Pack
     from triage.match.prescan import Place
     from triage.match.rule import Rule
+    from triage.match.step import Refusal
     from triage.match.window import Window
 
 _EXCERPT = 300  # characters of a line that are shown
@@ -56,25 +58,36 @@ class _Finding:
     provisional: bool  # a later success takes it back
     firm: bool  # the end of a test run does not
 
+    @property
+    def sort(self) -> tuple[str, bool, bool]:
+        """Of each sort one is enough."""
+        return self.match.rule, self.provisional, self.firm
+
 
 @dataclass
 class _State:
     pack: Pack
     whole: bool
     own: Sequence[str]
+    told: Callable[[Step], None]
     reader: context.Reader = field(default_factory=context.Reader)
     found: list[_Finding] = field(default_factory=list)
-    known: set[str] = field(default_factory=set)  # rules of what was found
     timeouts: Counter[str] = field(default_factory=Counter)
     cut: list[str] = field(default_factory=list)
 
-    def keep(self, finding: _Finding) -> None:
-        self.found.append(finding)
-        self.known.add(finding.match.rule)
+    def asks(self, rule: Rule, *, firm: bool) -> bool:
+        """Return False when nothing that a line could add about a rule would matter."""
+        found = [] if self.whole else [each for each in self.found if each.match.rule == rule.id]
+        return all(each.provisional for each in found) or (firm and not any(each.firm for each in found))
 
-    def drop(self, found: Callable[[_Finding], bool]) -> None:
-        self.found = [each for each in self.found if not found(each)]
-        self.known = {each.match.rule for each in self.found}
+    def has(self, sort: tuple[str, bool, bool]) -> bool:
+        return not self.whole and any(each.sort == sort for each in self.found)
+
+    def drop(self, found: Callable[[_Finding], bool], text: str, number: int) -> None:
+        for each in filter(found, self.found):
+            self.told(Step(each.match.line, text, each.match.rule, "overcome", str(number)))
+        if not self.whole:
+            self.found = [each for each in self.found if not found(each)]
 
 
 def search(
@@ -85,22 +98,24 @@ def search(
     task: Task | None = None,
     own: Sequence[str] = (),
     whole: bool = False,
+    told: Callable[[Step], None] = lambda _: None,
 ) -> Search:
     """Search the chunks of one log.
 
     `line_numbers` gives the true numbers of the lines where the text is an extract. `own`
     are secrets of ours, masked besides what looks like one. With `whole`
     the context of a line is ignored and every match of every rule is returned.
+    `told` hears every decision on a line that the scan points at.
     """
     del task  # which task printed a log matters from the next pack on
-    state = _State(pack, whole, own)
+    state = _State(pack, whole, own, told)
     for line, rules in _pointed(pack, slide(chunks)):
         _line(state, line, rules)
     matches = [each.match for each in state.found]
     if line_numbers is not None:
         matches = [_renumbered(m, line_numbers) for m in matches]
     if not whole:
-        matches = _best(pack, matches)
+        matches = _best(pack, matches, told)
     return Search(tuple(sorted(matches, key=lambda m: m.line)), tuple(state.cut))
 
 
@@ -139,18 +154,22 @@ def _lines(window: Window, places: list[Place]) -> Iterator[tuple[_Line, list[in
 
 
 def _line(state: _State, line: _Line, positions: list[int]) -> None:
+    firm = context.AGENT_ERROR.encode() in line.raw
     rules = [state.pack.rules[at] for at in sorted(positions) if at < len(state.pack.rules)]
-    marked = len(rules) < len(positions) and not state.whole
-    if not state.whole:
-        rules = [rule for rule in rules if rule.id not in state.known]
+    marked = len(rules) < len(positions)
+    rules = [rule for rule in rules if state.asks(rule, firm=firm)]
     if not rules and not marked:
         return
     for part in clean.parts(line.raw):
         if marked:
             _mark(state, line, part)
         found = [(rule, match) for rule in rules if (match := _matched(state, rule, line, part))]
-        if not found or (not state.whole and _is_quoted(state, line, part)):
+        if not found:
             continue
+        if _is_quoted(state, line, part):
+            state.told(Step(line.number, part, "", "quoted"))
+            if not state.whole:
+                continue
         for rule, match in found:
             _decide(state, rule, line, part, match)
 
@@ -158,10 +177,10 @@ def _line(state: _State, line: _Line, positions: list[int]) -> None:
 def _mark(state: _State, line: _Line, part: str) -> None:
     """Take note of a line that changes what others mean."""
     if context.is_success(part) and not _is_quoted(state, line, part):
-        state.drop(lambda each: each.provisional)
+        state.drop(lambda each: each.provisional, part, line.number)
     state.reader.see(line.number, part)
     if since := state.reader.tests_ended(line.number, part):
-        state.drop(lambda each: each.match.line >= since and not each.firm)
+        state.drop(lambda each: each.match.line >= since and not each.firm, part, line.number)
 
 
 def _is_quoted(state: _State, line: _Line, part: str) -> bool:
@@ -170,35 +189,49 @@ def _is_quoted(state: _State, line: _Line, part: str) -> bool:
     return state.reader.is_quoted(line.number, part)
 
 
-def _decide(state: _State, rule: Rule, line: _Line, part: str, found: regex.Match[str]) -> None:
-    """Keep what one rule found in one text, if what stands around it fits."""
-    if not state.whole and rule.id in state.known:
-        return
-    try:
-        if not _surroundings_fit(state.pack, rule, line):
-            return
-        if rule.time and not when.holds(rule.time, found.groupdict(), clean.printed(line.raw)):
-            return
-    except TimeoutError:
-        _note_timeout(state, rule, line.number)
-        return
-    after = map(clean.text, line.window.after(line.end, _RETRY_LINES))
-    match = _match(rule, line.number, part, found, state.own)
-    state.keep(_Finding(match, context.is_provisional([part, *after]), context.is_firm(part)))
-
-
 def _matched(state: _State, rule: Rule, line: _Line, text: str) -> regex.Match[str] | None:
     if state.timeouts[rule.id] >= _TIMEOUTS:
         return None
-    pattern = state.pack.pattern
+    refusal: tuple[Refusal, str] | None = None
+    found = None
     try:
-        found = pattern(rule.pattern).search(text, timeout=_RULE_SECONDS)
-        if found and any(pattern(veto).search(text, timeout=_RULE_SECONDS) for veto in rule.unless):
-            return None
+        found = state.pack.pattern(rule.pattern).search(text, timeout=_RULE_SECONDS)
+        refusal = _vetoed(state.pack, rule, text) if found else ("pattern", rule.pattern)
     except TimeoutError:
         _note_timeout(state, rule, line.number)
+        refusal = "timeout", ""
+    if refusal:
+        state.told(Step(line.number, text, rule.id, *refusal))
         return None
     return found
+
+
+def _vetoed(pack: Pack, rule: Rule, text: str) -> tuple[Refusal, str] | None:
+    for veto in rule.unless:
+        if pack.pattern(veto).search(text, timeout=_RULE_SECONDS):
+            return "unless", veto
+    return None
+
+
+def _decide(state: _State, rule: Rule, line: _Line, part: str, found: regex.Match[str]) -> None:
+    """Keep what one rule found in one text, if what stands around it fits."""
+    try:
+        refusal = _surroundings(state.pack, rule, line)
+    except TimeoutError:
+        _note_timeout(state, rule, line.number)
+        refusal = "timeout", ""
+    if not refusal and rule.time and not when.holds(rule.time, found.groupdict(), clean.printed(line.raw)):
+        refusal = "time", rule.time
+    if refusal:
+        state.told(Step(line.number, part, rule.id, *refusal))
+        return
+    after = map(clean.text, line.window.after(line.end, _RETRY_LINES))
+    provisional, firm = context.is_provisional([part, *after]), context.is_firm(part)
+    state.told(Step(line.number, part, rule.id, "matched"))
+    if provisional:
+        state.told(Step(line.number, part, rule.id, "provisional"))
+    if not state.has((rule.id, provisional, firm)):
+        state.found.append(_Finding(_match(rule, line.number, part, found, state.own), provisional, firm))
 
 
 def _note_timeout(state: _State, rule: Rule, number: int) -> None:
@@ -207,29 +240,35 @@ def _note_timeout(state: _State, rule: Rule, number: int) -> None:
     state.cut.append(f"Rule {rule.id} ran out of time on line {number}{aside}.")
 
 
-def _surroundings_fit(pack: Pack, rule: Rule, line: _Line) -> bool:
+def _surroundings(pack: Pack, rule: Rule, line: _Line) -> tuple[Refusal, str] | None:
+    """Return the first condition that the lines around do not meet, and its pattern."""
     if not (rule.near or rule.not_near or rule.followed_by):
-        return True
+        return None
     before = line.window.before(line.begin, rule.within)
     after = line.window.after(line.end, rule.within)
     low = b"\n".join([*before, line.raw, *after]).lower()
-    if not all(pack.may_hold(pattern, low) for pattern in (*rule.near, *rule.followed_by)):
-        return False
+    if hopeless := next((pattern for pattern in rule.near if not pack.may_hold(pattern, low)), None):
+        return "near", hopeless
     later = clean.lines(after)
-    if not _in_order(pack, rule.followed_by, later.split("\n")):
-        return False
+    if missing := _missing(pack, rule.followed_by, later.split("\n")):
+        return "followed_by", missing
     text = "\n".join((clean.lines([*before, line.raw]), later))
-    fits = all(pack.pattern(p).search(text, timeout=_RULE_SECONDS) for p in rule.near)
-    return fits and not any(pack.pattern(p).search(text, timeout=_RULE_SECONDS) for p in rule.not_near)
+    for pattern in rule.near:
+        if not pack.pattern(pattern).search(text, timeout=_RULE_SECONDS):
+            return "near", pattern
+    for pattern in rule.not_near:
+        if pack.pattern(pattern).search(text, timeout=_RULE_SECONDS):
+            return "not_near", pattern
+    return None
 
 
-def _in_order(pack: Pack, patterns: Sequence[str], lines: Iterable[str]) -> bool:
-    """Return True when each pattern matches a line of its own, in this order."""
+def _missing(pack: Pack, patterns: Sequence[str], lines: Iterable[str]) -> str | None:
+    """Return the first pattern that matches no line of its own, in this order."""
     texts = iter(lines)
-    return all(
-        any(pack.pattern(pattern).search(text, timeout=_RULE_SECONDS) for text in texts)
-        for pattern in patterns
-    )
+    for pattern in patterns:
+        if not any(pack.pattern(pattern).search(text, timeout=_RULE_SECONDS) for text in texts):
+            return pattern
+    return None
 
 
 def _match(rule: Rule, number: int, text: str, found: regex.Match[str], own: Sequence[str]) -> Match:
@@ -267,12 +306,14 @@ def _renumbered(match: Match, numbers: Sequence[int]) -> Match:
     return replace(match, line=numbers[match.line - 1]) if match.line <= len(numbers) else match
 
 
-def _best(pack: Pack, matches: list[Match]) -> list[Match]:
+def _best(pack: Pack, matches: list[Match], told: Callable[[Step], None]) -> list[Match]:
     """Drop what yields to another match, then keep the strongest match of each family."""
     yields = {rule.id: set(rule.yields_to) for rule in pack.rules if rule.yields_to}
     present = {match.rule for match in matches}
-    standing = [m for m in matches if not yields.get(m.rule, set()) & present]
     best: dict[str, Match] = {}
-    for match in sorted(standing, key=lambda each: each.strength, reverse=True):
-        best.setdefault(match.credential, match)
+    for match in sorted(matches, key=lambda each: each.strength, reverse=True):
+        if winners := yields.get(match.rule, set()) & present:
+            told(Step(match.line, match.excerpt, match.rule, "yields", min(winners)))
+        elif (strongest := best.setdefault(match.credential, match)) is not match:
+            told(Step(match.line, match.excerpt, match.rule, "weaker", strongest.rule))
     return list(best.values())

@@ -77,21 +77,25 @@ def build(rules: Sequence[Rule]) -> Pack:
     return Pack(tuple(rules), prepare(rules).scanner())
 
 
-def alone(rule: Rule) -> Pack:
-    """Make a pack of one rule, quickly: it is searched by words."""
-    words = _words([linear.parse(rule.pattern)])
-    return Pack((rule,), Prepared(list(words), words).scanner())
+def by_words(rules: Sequence[Rule]) -> Pack:
+    """Make a pack quickly; it is searched by words, so that lines a pattern almost fits are pointed at."""
+    words = _words(_parsed(rules))
+    return Pack(tuple(rules), Prepared(list(words), words).scanner())
 
 
 def prepare(rules: Sequence[Rule]) -> Prepared:
     """Do once for a pack what takes time."""
-    parsed = [linear.parse(pattern) for pattern in (*(rule.pattern for rule in rules), *context.MARKS)]
+    parsed = _parsed(rules)
     sieve = _sieve(parsed)
     databases = None
     with suppress(ImportError):
         patterns = [linear.superset(parts) for parts in parsed]
         databases = prescan.compiled(map(linear.literal, sieve)), prescan.compiled(patterns)
     return Prepared([word.decode() for word in sieve], _words(parsed), databases)
+
+
+def _parsed(rules: Iterable[Rule]) -> list[list[linear.Part]]:
+    return [linear.parse(rule.pattern) for rule in rules] + [linear.parse(mark) for mark in context.MARKS]
 
 
 def _sieve(parsed: Iterable[list[linear.Part]]) -> list[bytes]:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from triage.domain import Verdict
 from triage.match import engine, linear, redact
-from triage.match.pack import alone, build
+from triage.match.pack import build, by_words
 from triage.match.rule import compiled
 from triage.match.window import REACH
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from triage.match.pack import Pack
     from triage.match.rule import Rule
 
@@ -18,20 +24,47 @@ _HOSTILE_SECONDS = 0.25
 _HOSTILE_LINE = 2 * REACH  # no part of a line that rules are asked about is longer
 _HOSTILE_EXAMPLES = 3
 _FILLERS = ("", " ", "a", "'", "x y ", "\\")
+_RULES_A_PROCESS = 32  # at least; a process takes half a second to start
+_WORTHWHILE = 2
+_CHUNK = 4  # rules handed to a process at once
 
 
-def prove(rules: list[tuple[str, Rule]]) -> list[str]:
-    """Run every rule on its own examples, on the others' and on hostile lines."""
-    problems: list[str] = []
+def prove(rules: list[tuple[str, Rule]], only: str = "") -> list[str]:
+    """Run every rule on its own examples, on the others' and on hostile lines; or only the named file's."""
     everyone = build([rule for _, rule in rules])
     known = {rule.id for _, rule in rules}
-    for name, rule in rules:
-        pack = alone(rule)
-        problems += [f"{name}: {p}" for p in _own_words(rule, known)]
-        problems += [f"{name}: {p}" for p in _examples(rule, pack)]
-        problems += [f"{name}: {p}" for p in _rivals(rule, everyone)]
-        problems += [f"{name}: {p}" for p in _hostile(rule, pack)]
+    proven = [(name, rule) for name, rule in rules if only in ("", name)]
+    problems: list[str] = []
+    with _attacking([rule for _, rule in proven]) as slow:
+        for name, rule in proven:
+            pack = by_words([rule])
+            problems += [f"{name}: {p}" for p in _own_words(rule, known)]
+            problems += [f"{name}: {p}" for p in _examples(rule, pack)]
+            problems += [f"{name}: {p}" for p in _rivals(rule, pack, everyone)]
+            problems += [f"{name}: {p}" for p in next(slow)]
     return problems
+
+
+@contextmanager
+def _attacking(rules: list[Rule]) -> Iterator[Iterator[list[str]]]:
+    """Yield each rule's `_hostile`, in order; worked out meanwhile by the machine's other cores."""
+    workers = min(_cores(), len(rules) // _RULES_A_PROCESS)
+    if workers < _WORTHWHILE:
+        yield map(_hostile, rules)
+        return
+    # Spawned, as every platform can: a fork would copy the locks that other threads hold.
+    try:
+        pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+    except (ImportError, NotImplementedError, OSError):  # no semaphores here
+        yield map(_hostile, rules)
+        return
+    with pool:
+        yield pool.map(_hostile, rules, chunksize=_CHUNK)
+
+
+def _cores() -> int:
+    usable = getattr(os, "sched_getaffinity", None)  # Linux: what a container may use
+    return len(usable(0)) if usable else os.cpu_count() or 1
 
 
 def _own_words(rule: Rule, known: set[str]) -> list[str]:
@@ -69,13 +102,14 @@ def _examples(rule: Rule, pack: Pack) -> list[str]:
     return problems
 
 
-def _rivals(rule: Rule, everyone: Pack) -> list[str]:
+def _rivals(rule: Rule, pack: Pack, everyone: Pack) -> list[str]:
     """Another rule may match an example only when it is clear which of the two wins."""
     problems = []
     yields = {other.id: other.yields_to for other in everyone.rules}
     for number, example in enumerate(rule.examples, 1):
         others = engine.search(everyone, [example.log.encode()], whole=True).matches
-        if rule.id not in {other.rule for other in others}:
+        alone = engine.search(pack, [example.log.encode()], whole=True).matches
+        if alone and rule.id not in {other.rule for other in others}:
             problems.append(
                 f"examples.{number}: the scan of the whole pack does not point at it; report this"
             )
@@ -91,16 +125,18 @@ def _rivals(rule: Rule, everyone: Pack) -> list[str]:
     return problems
 
 
-def _hostile(rule: Rule, pack: Pack) -> list[str]:
+def _hostile(rule: Rule) -> list[str]:
     """Feed lines made of the rule's own words, repeated, to find a pattern that takes for ever."""
     words = [word.decode() for word in linear.required(linear.parse(rule.pattern))]
     words += [example.log.splitlines()[0][:80] for example in rule.examples[:_HOSTILE_EXAMPLES]]
+    every = (rule.pattern, *rule.unless, *rule.near, *rule.not_near, *rule.followed_by)
+    patterns = {pattern: compiled(pattern) for pattern in every}
     for word in words:
         for filler in _FILLERS:
             line = ((word + filler) * (_HOSTILE_LINE // (len(word) + len(filler)) + 1))[:_HOSTILE_LINE]
-            for pattern in (rule.pattern, *rule.unless, *rule.near, *rule.not_near, *rule.followed_by):
+            for pattern, searcher in patterns.items():
                 try:
-                    pack.pattern(pattern).search(line, timeout=_HOSTILE_SECONDS)
+                    searcher.search(line, timeout=_HOSTILE_SECONDS)
                 except TimeoutError:
                     key = "pattern" if pattern == rule.pattern else "conditions"
                     return [f"{key}: takes longer than {_HOSTILE_SECONDS} s on a hostile line: {pattern}"]

@@ -77,7 +77,7 @@ class RecipeFile(BaseModel):
     alternatives: list[Alternative] = Field(default_factory=list)
     meta: Meta
 
-    @field_validator("applies", mode="before")
+    @field_validator("applies", mode="before", json_schema_input_type=Applies | list[Applies])
     @classmethod
     def _one_or_many(cls, given: Any) -> Any:
         return [given] if isinstance(given, dict) else given
