@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from triage.match import prescan
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -23,3 +25,11 @@ def own_settings(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
             monkeypatch.delenv(name)
     monkeypatch.setenv("TRIAGE_CONFIG", os.devnull)
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+
+
+@pytest.fixture(params=["patterns", "words"])
+def each_scanner(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the test run with Hyperscan, and as on a platform that has no wheel of it."""
+    assert prescan.version(), "hyperscan is not installed; it is in requirements-dev.txt"
+    if request.param == "words":
+        monkeypatch.setattr(prescan, "hs", None)

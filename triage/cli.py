@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 import threading
@@ -76,23 +77,48 @@ def explain(run_url: str, form: Literal["text", "json"], token: str | None, rule
 
 @cli.command()
 @click.argument("paths", nargs=-1, required=True)
-@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json", "sarif", "junit", "azure", "markdown"]),
+    default="text",
+    show_default=True,
+)
 @click.option("--rules", "rules_path", type=click.Path(path_type=Path), help="A rule pack of your own.")
-def scan(paths: Sequence[str], form: Literal["text", "json"], rules_path: Path | None) -> None:
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=0),
+    default=1,
+    show_default=True,
+    help="Logs searched side by side; 0: as many as there are cores.",
+)
+@click.option("--exit-zero", is_flag=True, help="Exit 0 also when something was found.")
+def scan(paths: Sequence[str], form: str, rules_path: Path | None, jobs: int, *, exit_zero: bool) -> None:
     """Search logs on disk for expired credentials: files, folders, or - for standard input.
 
-    Needs no server and no token. With --format json prints one object a line: path, line (1-based),
-    rule, credential, verdict, confidence, captures, excerpt. Exits 0 when nothing was found, 1 when
-    something was (a look-alike alone is nothing), 2 wrong usage, 3 an input could not be read, 4 the
-    rule pack is wrong.
+    Needs no server and no token. Reads plain logs, gzip, and the archive of a run's logs (zip).
+
+    json: one object a line, with path, line (1-based), rule, credential, verdict, confidence, captures,
+    excerpt; or with path and cut, what was not read of a log. azure: logging commands, for a step of a
+    pipeline. junit and sarif: files to publish. markdown: a summary.
+
+    Exits 0 when nothing was found, 1 when something was (a look-alike alone is nothing), 2 wrong usage,
+    3 an input could not be read, 4 the rule pack is wrong.
     """
     from triage import match
-    from triage.match import scan as scanning
+    from triage import scan as scanning
+    from triage.scan import reports
 
     pack = match.load_pack(rules_path or config.load().rules.path)
     sys.exit(
         scanning.run(
-            paths, format=form, pack=pack, stdin=sys.stdin.buffer, stdout=sys.stdout, stderr=sys.stderr
+            paths,
+            pack=pack,
+            report=reports.FORMATS[form](sys.stdout),
+            stdin=sys.stdin.buffer,
+            stderr=sys.stderr,
+            jobs=jobs or os.cpu_count() or 1,
+            exit_zero=exit_zero,
         )
     )
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.match import leaks, packs, planted
-from triage import match
-from triage.match import scan
+from triage import match, scan
+from triage.scan import reports
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,7 +67,7 @@ def test_no_piece_of_a_secret_is_printed_by_a_scan(pack: match.Pack, tmp_path: P
             secrets.append(secret.part)
             log.with_suffix(f".{number}.log").write_text(f"2026-11-21T03:00:00.1234567Z {FIRST}{text}\n")
     out, err = io.StringIO(), io.StringIO()
-    scan.run([str(tmp_path)], format="json", pack=pack, stdin=io.BytesIO(), stdout=out, stderr=err)
+    scan.run([str(tmp_path)], report=reports.Json(out), pack=pack, stdin=io.BytesIO(), stderr=err)
     printed = [json.loads(line) for line in out.getvalue().splitlines()]
     assert len(printed) == len(secrets)
     assert leaks.any_seen(secrets, out.getvalue() + err.getvalue()) == []

@@ -69,6 +69,9 @@ class _Database:
         self._database = hs.loadb(database, hs.HS_MODE_BLOCK)
         self._threads = threading.local()
 
+    def __reduce__(self) -> tuple[type[_Database], tuple[bytes]]:
+        return _Database, (bytes(hs.dumpb(self._database)),)
+
     def places(self, text: bytes, start: int) -> list[Place]:
         found: list[Place] = []
         add = found.append

@@ -5,14 +5,14 @@ import json
 import os
 import sys
 import tracemalloc
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import regex
 
 from tests.match import packs
-from triage import match
-from triage.match import scan
+from triage import match, scan
+from triage.scan import reports
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,7 +25,7 @@ EXPIRED = b"WIDGET-77: key 'blue' has expired\n"
 def pack(tmp_path: Path) -> match.Pack:
     packs.write(tmp_path / "rules")
     packs.write(
-        tmp_path / "rules", id="widget-role", credential="other", verdict="look-alike", literal="WIDGET-88",
+        tmp_path / "rules", id="widget-role", credential="other", verdict="look-alike",
         pattern="WIDGET-88", example="WIDGET-88", captures="{}", explanation='explanation = "Ask for the role."',
     )  # fmt: skip
     return match.load_pack(tmp_path / "rules")
@@ -37,12 +37,13 @@ class Terminal(io.StringIO):
 
 
 def run(
-    pack: match.Pack, *paths: Path | str, form: str = "json", stdin: bytes = b"", terminal: bool = False
-) -> tuple[int, str, str]:
+    pack: match.Pack, *paths: Path | str, form: str = "json", stdin: bytes = b"", terminal: bool = False,
+    **options: Any,
+) -> tuple[int, str, str]:  # fmt: skip
     out, err = Terminal() if terminal else io.StringIO(), io.StringIO()
     code = scan.run(
-        [str(p) for p in paths], format="json" if form == "json" else "text", pack=pack,
-        stdin=io.BytesIO(stdin), stdout=out, stderr=err,
+        [str(p) for p in paths], report=reports.FORMATS[form](out), pack=pack, stdin=io.BytesIO(stdin),
+        stderr=err, **options,
     )  # fmt: skip
     return code, out.getvalue(), err.getvalue()
 
