@@ -19,6 +19,14 @@ from triage.match import context
         "| AADSTS7000222 | the secret has expired |",
         "  Failed Shop.Tests.Login.TokenExpired [12 ms]",
         "E   AssertionError: assert 401 == 200",
+        "    syslog_test.go:193: failed to dial: x509: certificate has expired",
+        "ERROR    uploader:uploader.py:61 ClientAuthenticationError: (AuthenticationFailed)",
+        "  [+] Writes 'TF400813: The user is not authorized' to the error stream 18ms",
+        "src/errors.py:14:    'AADSTS700024': 'Client assertion is not within its valid time range.'",
+        '    "HTTP 401: Bad credentials", "unauthorized",',
+        "HEAD is now at 3f1c9de Handle expired client secret keys",
+        "* SSL certificate problem: certificate has expired",
+        "if (message.includes('permission denied (publickey)')) {",
     ],
 )
 def test_source_traces_and_test_reports_are_no_message(line: str) -> None:
@@ -34,6 +42,10 @@ def test_source_traces_and_test_reports_are_no_message(line: str) -> None:
         "> Could not GET 'https://packages.example/x'. Received status code 401 from server: Unauthorized",
         "Failed logging in to the registry: unauthorized",
         "│ Error: building account: AADSTS7000222: expired",
+        "* permission denied",
+        "* provider.azurerm: AADSTS7000222: expired",
+        "##[debug]Error 403 Invalid access token.",
+        '  "message": "Bad credentials",',
     ],
 )
 def test_a_tools_own_error_is_a_message(line: str) -> None:
@@ -54,3 +66,19 @@ def test_a_scripts_source_ends_where_its_output_begins() -> None:
         reader.see(number, line)
         quoted.append(reader.is_quoted(number, line))
     assert quoted == [True, True, True, False, False]
+
+
+def test_what_a_test_run_printed_is_no_message() -> None:
+    reader = context.Reader()
+    reader.see(10, "============================= test session starts ==============================")
+    assert reader.is_quoted(11, "unauthorized: authentication required")
+    assert not reader.is_quoted(11, "##[error]unauthorized: authentication required")
+    assert reader.tests_ended(20, "========= 1 failed, 3 passed in 0.12s =========") == 10
+    assert not reader.is_quoted(21, "unauthorized: authentication required")
+
+
+def test_a_test_run_of_which_only_the_end_is_seen_reaches_back() -> None:
+    reader = context.Reader()
+    assert reader.tests_ended(1000, "[INFO] Tests run: 6, Failures: 0, Errors: 0") == 700
+    assert reader.tests_ended(5, "ok  \tcontoso.example/pkg\t0.020s") == 1
+    assert reader.tests_ended(6, "nothing of the kind") == 0

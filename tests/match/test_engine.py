@@ -117,6 +117,26 @@ def test_a_failure_after_a_successful_login_is_a_finding(pack: match.Pack) -> No
     assert lines_of(pack, EXPIRED + b"\nLogin Succeeded\n") == [1]
 
 
+def test_an_error_of_the_agent_counts_though_a_warning_before_it_was_overcome(pack: match.Pack) -> None:
+    log = b"##[warning]" + EXPIRED + b"\nretrying\n##[error]" + EXPIRED + b"\nLogin Succeeded\n"
+    assert lines_of(pack, log) == [3]
+
+
+@pytest.mark.parametrize(
+    ("log", "lines"),
+    [
+        (b"=== RUN   TestA\n%s\nok  \tcontoso/a\t0.1s\n", []),
+        (b"%s\n[INFO] Tests run: 6, Failures: 0, Errors: 0\n", []),
+        (b"%s\n" + b"x\n" * 400 + b"[INFO] Tests run: 6, Failures: 0, Errors: 0\n", [1]),
+        (b"[INFO] Running com.contoso.ATest\n[INFO] Tests run: 6, Failures: 0\n%s\n", [3]),
+        (b"=== RUN   TestA\n##[error]%s\nFAIL\tcontoso/a\t0.1s\n", [2]),
+        (b"test\n%s\n##[error]%s\nTests run: 6, Failures: 1\n", [3]),
+    ],
+)
+def test_what_a_test_run_prints_is_no_finding(pack: match.Pack, log: bytes, lines: list[int]) -> None:
+    assert lines_of(pack, log.replace(b"%s", EXPIRED)) == lines
+
+
 def test_a_veto_in_the_same_line_wins(tmp_path: Path) -> None:
     pack = match.load_pack(packs.write(tmp_path, conditions="unless = ['will be renewed']"))
     assert lines_of(pack, EXPIRED + b" and will be renewed") == []

@@ -28,7 +28,8 @@ _QUOTES = (
     r"^\s*(?:if |elif |while |until )?\[?\[? ?.{0,40}\b(?:e?grep|findstr|Select-String|sed|awk)\b",
     r"^\s*(?:echo|printf|Write-Host|Write-Output|Write-Error|console\.log|print)\b.{0,4}[\"'(]",
     r"\|\|\s*(?:echo|printf|Write-Host)\b",
-    r"^\s*(?:#(?!\d|#?\[|#vso\[)|//|<!--|\* |/\*|;;|REM )",  # a comment; not BuildKit's "#12 ERROR"
+    # A comment; not BuildKit's "#12 ERROR", nor the bullet of Terraform and Vault's "* permission denied".
+    r"^\s*(?:#(?!\d|#?\[|#vso\[)|//|<!--|\*(?: @| \w+(?: \w+){6,}\.?$|/)|/\*|;;|REM )",
     r"^\s*(?:PASS(?:ED)?|ok|not ok|SKIP(?:PED)?|XFAIL|✓|✔|√|✗|✕|×|○|●)(?:\b|\s)",  # a test runner's
     r"\b(?:PASSED|SKIPPED|XFAIL)\b\s*(?:\[\s*\d{1,3}%\])?\s*$",
     r"^\s*(?:E\s+|>\s+)?(?:assert|AssertionError)\b",
@@ -44,12 +45,17 @@ _QUOTES = (
     r"^\s*(?:var|const|let|final|private|public|static|string|String|raise|throw|return)\s.{0,80}[\"'`(]",
     r"^[\w./\\-]+\.\w{1,5}:\d+:\s{2,}",  # grep -n on indented source
     r"\b(?:mock|Mock|stub|Stub)(?:[.s_ (]|ed\b|ito)|\bside_effect=|\bMagicMock\b",
+    r"^\* (?:SSL|TLS|ALPN|Connected|Server certificate|Closing)",  # curl -v
+    r"^\s*\[?\"[^\"]*\"(?:, ?\"[^\"]*\")*\]?,\s*$|^\s*\[?'[^']*'(?:, ?'[^']*')*\]?,\s*$",  # a list of strings
+    r"\.(?:includes|contains|startsWith|indexOf|test|match)\(|^\s*\w+:\s+[\w.&]+\{\w+: ",
+    r"^HEAD is now at [0-9a-f]{7}",
     r"^\s*\|.*\|\s*$",  # a row of a table in documentation
 )
 _QUOTED = regex.compile("|".join(_QUOTES))
 # A diff's marker also begins list items that tools print; these are messages all the same.
 _MESSAGE_ALL_THE_SAME = regex.compile(
-    r"^\s*(?:[-<>]\s+.{0,40}(?:error|ERR!|denied|unauthorized)|>\s+(?:could not|failed|received)\b)",
+    r"^\s*[-<>]\s+(?!raise|throw).{0,40}\b(?:error|ERR!|denied|unauthorized)|"
+    r"^\s*>\s+(?:could not|failed|received)\b",
     regex.IGNORECASE,
 )
 AGENT_ERROR = "##[error]"  # the agent's own word that a step failed, wherever it stands
