@@ -170,10 +170,7 @@ def _act(
 
 
 def _search(known: Knowledge, step: logs.StepLog) -> match.Search:
-    task = step.record.task if step.record else None
-    return match.search(
-        known.pack, step.open(), line_numbers=step.line_numbers, task=task, own=known.own_secrets
-    )
+    return match.search(known.pack, step.open(), line_numbers=step.line_numbers, own=known.own_secrets)
 
 
 def _evidence(step: logs.StepLog, result: match.Search) -> Evidence | None:

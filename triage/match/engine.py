@@ -16,7 +16,6 @@ from triage.match.window import REACH, slide
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from triage.domain import Task
     from triage.match.pack import Pack
     from triage.match.prescan import Place
     from triage.match.rule import Rule
@@ -95,7 +94,6 @@ def search(
     chunks: Iterable[bytes],
     *,
     line_numbers: Sequence[int] | None = None,
-    task: Task | None = None,
     own: Sequence[str] = (),
     whole: bool = False,
     told: Callable[[Step], None] = lambda _: None,
@@ -107,7 +105,6 @@ def search(
     the context of a line is ignored and every match of every rule is returned.
     `told` hears every decision on a line that the scan points at.
     """
-    del task  # which task printed a log matters from the next pack on
     state = _State(pack, whole, own, told)
     for line, rules in _pointed(pack, slide(chunks)):
         _line(state, line, rules)
