@@ -43,12 +43,15 @@ class Search:
 class _Line:
     """A line that the scan points at, or the part of a very long one around the place."""
 
-    number: int
     raw: bytes
     head: bytes  # what the line begins with, when `raw` is from its middle
     begin: int  # where the whole line begins and ends in its window
     end: int
     window: Window
+
+    @property
+    def number(self) -> int:
+        return self.window.number(self.begin)
 
 
 @dataclass
@@ -94,19 +97,21 @@ def search(
     chunks: Iterable[bytes],
     *,
     line_numbers: Sequence[int] | None = None,
+    recount: Callable[[int, int], int] | None = None,
     own: Sequence[str] = (),
     whole: bool = False,
     told: Callable[[Step], None] = lambda _: None,
 ) -> Search:
     """Search the chunks of one log.
 
-    `line_numbers` gives the true numbers of the lines where the text is an extract. `own`
+    `line_numbers` gives the true numbers of the lines where the text is an extract; `recount` counts the
+    line ends between two offsets of a log that can be read again, which saves counting all of them. `own`
     are secrets of ours, masked besides what looks like one. With `whole`
     the context of a line is ignored and every match of every rule is returned.
     `told` hears every decision on a line that the scan points at.
     """
     state = _State(pack, whole, own, told)
-    for line, rules in _pointed(pack, slide(chunks)):
+    for line, rules in _pointed(pack, slide(chunks, recount)):
         _line(state, line, rules)
     matches = [each.match for each in state.found]
     if line_numbers is not None:
@@ -147,7 +152,7 @@ def _lines(window: Window, places: list[Place]) -> Iterator[tuple[_Line, list[in
         low, high = (begin, end) if is_short else (max(begin, place - REACH), min(end, reach + REACH))
         known = begin > 0 or window.line_begins
         head = window.text[begin : begin + _HEAD] if low > begin and known else b""
-        yield _Line(window.number(begin), window.text[low:high], head, begin, end, window), list(rules)
+        yield _Line(window.text[low:high], head, begin, end, window), list(rules)
 
 
 def _line(state: _State, line: _Line, positions: list[int]) -> None:

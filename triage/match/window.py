@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from triage.match import clean
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 REACH = 4096  # bytes to both sides of a place that are looked at; few lines are longer
 _SURROUNDINGS = 64 * 1024  # bytes before and after a place that rules may look around in
@@ -17,6 +17,27 @@ _SEQUENCE_MAX = 512  # bytes of a colour sequence that a cut must not divide
 
 
 @dataclass
+class _Tally:
+    """The line ends before an offset of a log; counted as late as can be, for most logs need none."""
+
+    recount: Callable[[int, int], int] | None  # counts them between offsets of the log as it came
+    offset: int = 0
+    ends: int = 0
+
+    def before(self, window: Window, place: int) -> int:
+        """Return how many line ends stand before a place of a window."""
+        start = self.offset - window.offset
+        if start >= place:
+            return self.ends - window.text.count(b"\n", place, start)
+        if start < 0 and self.recount:
+            self.ends += self.recount(self.offset, window.offset)
+            start = 0
+        self.ends += window.text.count(b"\n", start, place)
+        self.offset = window.offset + place
+        return self.ends
+
+
+@dataclass(frozen=True)
 class Window:
     """A washed part of a log. Offsets count from its beginning."""
 
@@ -25,16 +46,11 @@ class Window:
     fresh: int  # what begins here has not been in an earlier window
     settled: int  # places before this have their surroundings in the text
     line_begins: bool  # the text begins where a line does
-    counted: int  # so far the lines have been counted
-    lines: int  # that end before that
+    tally: _Tally
 
     def number(self, place: int) -> int:
-        """Return the number of the line that a place is in; to be asked in order."""
-        if place > self.counted:
-            self.lines += self.text.count(b"\n", self.counted, place)
-            self.counted = place
-            return self.lines + 1
-        return self.lines + 1 - self.text.count(b"\n", place, self.counted)
+        """Return the number of the line that a place is in; for the latest window alone."""
+        return self.tally.before(self, place) + 1
 
     def line(self, place: int) -> tuple[int, int]:
         """Return where the line around a place begins and ends, as far as it is in the text."""
@@ -64,27 +80,34 @@ def _reached(text: bytes) -> list[bytes]:
     return [line[:REACH] for line in text.split(b"\n")]
 
 
-def slide(chunks: Iterable[bytes]) -> Iterator[Window]:
-    """Yield windows over the chunks of one log; every byte is fresh in one of them."""
-    text, offset, begins, counted, lines = b"", 0, True, 0, 0
-    for piece in _pieces(chunks):
+def slide(chunks: Iterable[bytes], recount: Callable[[int, int], int] | None = None) -> Iterator[Window]:
+    """Yield windows over the chunks of one log; every byte is fresh in one of them.
+
+    `recount` counts the line ends between two offsets of a log that can be read again.
+    """
+    text, offset, begins, tally = b"", 0, True, _Tally(recount)
+    for raw in _pieces(chunks):
+        piece = clean.wash(raw)
         fresh = len(text)
+        if piece is not raw and tally.recount:  # offsets are no longer those of the log as it came
+            tally.before(Window(text, offset, fresh, fresh, begins, tally), fresh)
+            tally.recount = None
         text += piece
         settled = len(text) - _SURROUNDINGS
-        window = Window(text, offset, fresh, settled, begins, counted, lines)
+        window = Window(text, offset, fresh, settled, begins, tally)
         yield window
         cut = max(0, settled - _SURROUNDINGS)
         if cut:
-            window.number(cut)
+            if not tally.recount:
+                window.number(cut)
             begins = text[cut - 1 : cut] == b"\n"
             text = text[cut:]
             offset += cut
-        counted, lines = window.counted - cut, window.lines
-    yield Window(text, offset, len(text), len(text) + 1, begins, counted, lines)
+    yield Window(text, offset, len(text), len(text) + 1, begins, tally)
 
 
 def _pieces(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """Gather chunks into washed pieces that end at a line's end, or where no colour sequence is divided."""
+    """Gather chunks into pieces that end at a line's end, or where no colour sequence is divided."""
     kept: list[bytes] = []
     size = 0
     for chunk in chunks:
@@ -94,10 +117,10 @@ def _pieces(chunks: Iterable[bytes]) -> Iterator[bytes]:
             continue
         data = b"".join(kept)
         cut = data.rfind(b"\n") + 1 or _cut(data)
-        yield clean.wash(data[:cut])
+        yield data[:cut]
         kept, size = [data[cut:]], len(data) - cut
     if size:
-        yield clean.wash(b"".join(kept))
+        yield b"".join(kept)
 
 
 def _cut(data: bytes) -> int:

@@ -89,6 +89,26 @@ def _first(path: str) -> bytes:
         return file.read(len(_ZIP))
 
 
+def recount(source: Source) -> Callable[[int, int], int] | None:
+    """Return what counts the line ends between two offsets of a plain file; None for any other input."""
+    path = Path(source.path)
+    if source.member or source.path == STDIN or not path.is_file():
+        return None
+    if _first(source.path).startswith((_GZIP, *_UTF16)):
+        return None
+
+    def count(start: int, stop: int) -> int:
+        ends = 0
+        with path.open("rb") as file:
+            file.seek(start)
+            while start < stop and (chunk := file.read(min(_CHUNK, stop - start))):
+                ends += chunk.count(b"\n")
+                start += len(chunk)
+        return ends
+
+    return count
+
+
 @contextmanager
 def opened(source: Source, stdin: BinaryIO, cut: list[str]) -> Iterator[Iterator[bytes]]:
     """Yield a log's chunks, unpacked and as UTF-8; `cut` hears what is not read of it.

@@ -101,7 +101,7 @@ def _searched(source: Source, pack: Pack, stdin: BinaryIO, read: Callable[[int],
 
     try:
         with inputs.opened(source, stdin, cut) as chunks:
-            search = engine.search(pack, counted(chunks))
+            search = engine.search(pack, counted(chunks), recount=inputs.recount(source))
     except UnreadableError as error:
         return _Done(source, None, str(error))
     return _Done(source, replace(search, cut=(*search.cut, *cut)), size=size)
