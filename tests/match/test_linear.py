@@ -123,3 +123,9 @@ def test_a_superset_misses_nothing_that_random_patterns_match() -> None:
             assert found(pattern, text.encode()), (pattern, text)
             assert any(word in text.encode().lower() for word in linear.required(parts)), (pattern, text)
     assert tried > 200
+
+
+def test_what_a_pattern_looks_ahead_at_first_is_what_the_scan_looks_for() -> None:
+    parts = linear.parse(r"^(?=.{0,300}?\bwidgetctl)(?:.{0,400}?)(?:401|invalid token)")
+    assert linear.superset(parts) == "widgetctl"
+    assert linear.required(parts) == (b"widgetctl",)

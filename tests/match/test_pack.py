@@ -7,6 +7,7 @@ import pytest
 from tests.match import packs
 from triage import match
 from triage.errors import RulePackError, UsageError
+from triage.match import context, linear
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -115,3 +116,9 @@ def test_a_folder_without_rules_or_no_folder_is_told(tmp_path: Path) -> None:
     assert "holds no rule" in match.check(tmp_path)[0]
     with pytest.raises(UsageError, match="is no folder"):
         match.load_pack(tmp_path / "gone")
+
+
+def test_every_mark_is_pointed_at_by_words() -> None:
+    for mark in context.MARKS:
+        parts = linear.parse(mark)
+        assert linear.required(parts) or linear.sieve(parts, ()), mark

@@ -44,5 +44,5 @@ def test_both_scanners_find_every_example_of_every_shipped_rule(
         log = decorated(rule.examples[position % len(rule.examples)].log, position)
         one, other = (match.search(pack, [log], whole=True).matches for pack in packs)
         assert one == other
-        if b"\r" not in log and len(log) < 4000:  # what is told apart by lines may hide when lines are long
+        if b"\r" not in log and len(log) < 4000 and "^" not in rule.pattern:  # else it may hide
             assert rule.id in {found.rule for found in one}

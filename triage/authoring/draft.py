@@ -131,6 +131,8 @@ def pattern(text: str) -> str:
     names: set[str] = set()
     at = 0
     for found in _CHANGING.finditer(text):
+        if found.start() == at and at:
+            continue  # two things that change must not stand side by side
         kind = next(name for name in _KINDS if found[name])
         parts += [_literal(text[at : found.start()]), _part(kind, found, text, names)]
         at = found.end()

@@ -20,6 +20,8 @@ _INVISIBLE = (b"\x00", b"\x07", b"\x08", b"\x1b")
 _BOM = b"\xef\xbb\xbf"
 # What else steers a terminal is shown as a character that nobody mistakes for text.
 _CONTROLS = dict.fromkeys([*range(9), *range(10, 32), *range(127, 160)], "\N{REPLACEMENT CHARACTER}")
+_FIRST_OF_C1 = b"\xc2"  # of U+0080 to U+009F in UTF-8, and of a few letters
+_CONTROL_BYTES = bytes(code for code in (*range(9), *range(11, 13), *range(14, 32), 127))
 _CONTROLS_OF_A_LINE = {code: shown for code, shown in _CONTROLS.items() if code != ord("\n")}
 
 
@@ -40,8 +42,16 @@ def wash(raw: bytes) -> bytes:
 
 def parts(washed: bytes) -> list[str]:
     """Return what a washed line shows, without its time stamp: a progress bar shows several texts in turn."""
-    decoded = _TIMESTAMP.sub(b"", washed).decode("utf-8", "replace")
+    raw = _TIMESTAMP.sub(b"", washed)
+    decoded = raw.decode("utf-8", "replace")
+    if _is_plain(raw):
+        return [part for part in decoded.split("\r") if part.strip()]
     return [part.translate(_CONTROLS) for part in decoded.split("\r") if part.strip()]
+
+
+def _is_plain(raw: bytes) -> bool:
+    """Return True for bytes without control characters: quick to tell, and true of most lines."""
+    return _FIRST_OF_C1 not in raw and len(raw.translate(None, _CONTROL_BYTES)) == len(raw)
 
 
 def text(washed: bytes) -> str:
@@ -51,7 +61,10 @@ def text(washed: bytes) -> str:
 
 def lines(washed: Iterable[bytes]) -> str:
     """Return what washed lines show, each text on a line of its own; quicker than one after the other."""
-    decoded = _TIMESTAMP.sub(b"", b"\n".join(washed)).decode("utf-8", "replace")
+    raw = _TIMESTAMP.sub(b"", b"\n".join(washed))
+    decoded = raw.decode("utf-8", "replace")
+    if _is_plain(raw):
+        return decoded.replace("\r", "\n")
     return decoded.replace("\r", "\n").translate(_CONTROLS_OF_A_LINE)
 
 

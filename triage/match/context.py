@@ -88,7 +88,7 @@ _TESTS_BEGIN = (
 )
 _TESTS_END = (
     r"^=+ (?:short test summary|.{0,200}\b(?:passed|failed|errors?|skipped|warnings?)\b.{0,80} in \d)",
-    r"^(?:FAIL|ok)\s+[\w./-]+\s+(?:\d|\(cached\)|\[build failed)",
+    r"^(?:FAIL|ok  )\t[\w./-]+\s+(?:\d|\(cached\)|\[build failed)",
     r"\bTests run: \d+, Failures: \d",
     r"^\s*Total tests: \d|^Test Run (?:Failed|Successful|Aborted)|^(?:Failed|Passed)!\s+- Failed: ",
     r"^Test Suites: .{0,80}total",

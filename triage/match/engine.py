@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import regex
@@ -39,6 +40,27 @@ class Search:
     cut: tuple[str, ...] = ()  # what was not looked at, in sentences
 
 
+@dataclass
+class _Around:
+    """A line and so many lines before and after it; what no rule asks for is not made."""
+
+    before: list[bytes]
+    raw: bytes
+    after: list[bytes]
+
+    @cached_property
+    def low(self) -> bytes:
+        return b"\n".join([*self.before, self.raw, *self.after]).lower()
+
+    @cached_property
+    def later(self) -> str:
+        return clean.lines(self.after)
+
+    @cached_property
+    def text(self) -> str:
+        return "\n".join((clean.lines([*self.before, self.raw]), self.later))
+
+
 @dataclass(frozen=True)
 class _Line:
     """A line that the scan points at, or the part of a very long one around the place."""
@@ -48,6 +70,14 @@ class _Line:
     begin: int  # where the whole line begins and ends in its window
     end: int
     window: Window
+    seen: dict[int, _Around] = field(default_factory=dict)
+
+    def around(self, within: int) -> _Around:
+        """Return so many lines around; several rules ask for the same."""
+        if within not in self.seen:
+            before, after = self.window.before(self.begin, within), self.window.after(self.end, within)
+            self.seen[within] = _Around(before, self.raw, after)
+        return self.seen[within]
 
     @property
     def number(self) -> int:
@@ -246,20 +276,16 @@ def _surroundings(pack: Pack, rule: Rule, line: _Line) -> tuple[Refusal, str] | 
     """Return the first condition that the lines around do not meet, and its pattern."""
     if not (rule.near or rule.not_near or rule.followed_by):
         return None
-    before = line.window.before(line.begin, rule.within)
-    after = line.window.after(line.end, rule.within)
-    low = b"\n".join([*before, line.raw, *after]).lower()
-    if hopeless := next((pattern for pattern in rule.near if not pack.may_hold(pattern, low)), None):
+    around = line.around(rule.within)
+    if hopeless := next((pattern for pattern in rule.near if not pack.may_hold(pattern, around.low)), None):
         return "near", hopeless
-    later = clean.lines(after)
-    if missing := _missing(pack, rule.followed_by, later.split("\n")):
+    if rule.followed_by and (missing := _missing(pack, rule.followed_by, around.later.split("\n"))):
         return "followed_by", missing
-    text = "\n".join((clean.lines([*before, line.raw]), later))
     for pattern in rule.near:
-        if not pack.pattern(pattern).search(text, timeout=_RULE_SECONDS):
+        if not pack.pattern(pattern).search(around.text, timeout=_RULE_SECONDS):
             return "near", pattern
     for pattern in rule.not_near:
-        if pack.pattern(pattern).search(text, timeout=_RULE_SECONDS):
+        if pack.pattern(pattern).search(around.text, timeout=_RULE_SECONDS):
             return "not_near", pattern
     return None
 

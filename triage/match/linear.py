@@ -8,7 +8,7 @@ left out or widened. `regex` then decides on the lines pointed at.
 from __future__ import annotations
 
 import re
-from itertools import dropwhile
+from itertools import dropwhile, takewhile
 
 # The standard library's parser knows this grammar in full; `regex` shows no tree of its own.
 from re import _constants as op  # type: ignore[attr-defined]
@@ -16,9 +16,15 @@ from re import _parser as parser  # type: ignore[attr-defined]
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 LITERAL_MIN = 4  # letters and digits of a word that is worth looking for
+_RARE = 5  # characters of any kind, two of them letters, that stand in few lines
+# Of the words that most lines of healthy logs have, those that some message needs; another word is better.
+_FREQUENT = frozenset(
+    b"http https:// http:// user users test tests warning warnings found github. auth role empty "
+    b"passed skipped".split()
+)
 _LONG_NUMBER = 8  # digits, and what parts them, that stand in few lines
 _WIDEN = 12  # a repeat that may go further is widened to "any number", which compiles in a fraction
 _BYTES = 4  # of one character, at most
@@ -42,6 +48,7 @@ _NEGATED = {op.CATEGORY_NOT_SPACE, op.CATEGORY_NOT_DIGIT, op.CATEGORY_NOT_WORD}
 _REPEATS = {op.MAX_REPEAT, op.MIN_REPEAT, op.POSSESSIVE_REPEAT}
 _EMPTY = {op.AT, op.ASSERT, op.ASSERT_NOT}
 _CHARACTER = {op.LITERAL, op.NOT_LITERAL, op.ANY, op.IN}
+_AHEAD = 1  # the direction of an assertion
 _NAMED = re.compile(r"(?<!\\)\(\?P?<(\w+)>")
 
 Part = tuple[Any, Any]  # an opcode of the standard library's parser, and its argument
@@ -58,8 +65,15 @@ def parse(pattern: str) -> list[Part]:
 
 
 def superset(parts: Iterable[Part]) -> str:
-    """Return a pattern for Hyperscan that matches wherever the parts do, in bytes; case is ignored there."""
-    return _sequence(list(parts), first=True, last=True)
+    """Return a pattern for Hyperscan that matches wherever the parts do, in bytes; case is ignored there.
+
+    Of a pattern that begins by looking ahead, it matches what that looks for, if it is a word.
+    """
+    every = list(parts)
+    for kind, value in takewhile(lambda part: part[0] in _EMPTY, every):
+        if kind is op.ASSERT and value[0] == _AHEAD and required(value[1]):
+            return _sequence(list(value[1]), first=True, last=True)
+    return _sequence(every, first=True, last=True)
 
 
 def literal(word: bytes) -> str:
@@ -72,7 +86,7 @@ def required(parts: Iterable[Part]) -> tuple[bytes, ...]:
 
     Empty when no such set has words of LITERAL_MIN letters and more, not only digits.
     """
-    return _shortest(_chosen(list(parts), ()))
+    return _shortest(_chosen(list(parts), (), _selective))
 
 
 def sieve(parts: Iterable[Part], common: Sequence[bytes]) -> tuple[bytes, ...]:
@@ -80,7 +94,11 @@ def sieve(parts: Iterable[Part], common: Sequence[bytes]) -> tuple[bytes, ...]:
 
     Common words may be as short as one likes.
     """
-    return _shortest(word for word in _chosen(list(parts), common) if not _holds(word, common))
+
+    def fits(word: bytes) -> bool:
+        return _selective(word) or _is_long_enough(word) or _holds(word, common)
+
+    return _shortest(word for word in _chosen(list(parts), common, fits) if not _holds(word, common))
 
 
 def _shortest(words: Iterable[bytes]) -> tuple[bytes, ...]:
@@ -205,30 +223,39 @@ def _selective(word: bytes) -> bool:
     return len(letters) >= LITERAL_MIN and (len(word) >= _LONG_NUMBER or not letters.isdigit())
 
 
+def _is_long_enough(word: bytes) -> bool:
+    """Return True for what the sieve may look for although it has few letters: "=== run"."""
+    return len(word) >= _RARE and sum(chr(byte).isalpha() for byte in word) > 1
+
+
 def _holds(word: bytes, others: Iterable[bytes]) -> bool:
     return any(other in word for other in others)
 
 
-def _chosen(parts: list[Part], common: Sequence[bytes]) -> frozenset[bytes]:
-    """Return the best set of words of which every match holds one; nothing when there is none."""
+def _chosen(parts: list[Part], common: Sequence[bytes], fits: Callable[[bytes], bool]) -> frozenset[bytes]:
+    """Return the best set of fitting words of which every match holds one; nothing when there is none."""
 
-    def price(words: frozenset[bytes]) -> tuple[int, int]:
+    def price(words: frozenset[bytes]) -> tuple[int, int, int]:
         sought = [word for word in words if not _holds(word, common)]
         rarity = -min(map(len, sought), default=0)
-        return (len(sought), rarity) if common else (rarity, len(sought))
+        frequent = sum(word.strip() in _FREQUENT for word in sought)
+        return (frequent, len(sought), rarity) if common else (0, rarity, len(sought))
 
-    sets = [
-        words
-        for words in _word_sets(parts, common)
-        if all(_selective(word) or _holds(word, common) for word in words)
-    ]
-    return min(sets, key=price, default=frozenset())
+    return min(
+        (words for words in _word_sets(parts, common, fits) if all(map(fits, words))),
+        key=price,
+        default=frozenset(),
+    )
 
 
-def _word_sets(parts: list[Part], common: Sequence[bytes]) -> Iterator[frozenset[bytes]]:
-    """Yield sets of words; a match of the parts holds one word of each set."""
+def _word_sets(
+    parts: list[Part], common: Sequence[bytes], fits: Callable[[bytes], bool]
+) -> Iterator[frozenset[bytes]]:
+    """Yield sets of words; a match of the parts, or what it looks ahead at, holds one word of each set."""
     runs = {b""}
     for part in _flat(parts):
+        if part[0] is op.ASSERT and part[1][0] == _AHEAD:
+            yield from _word_sets(list(part[1][1]), common, fits)
         spelled = _spelled(part)
         if spelled and len(runs) * len(spelled) <= _PRODUCT:
             runs = {run + word for run in runs for word in spelled}
@@ -237,9 +264,9 @@ def _word_sets(parts: list[Part], common: Sequence[bytes]) -> Iterator[frozenset
         runs = {b""} if not spelled else set(spelled)
         kind, value = part
         if kind in _REPEATS and value[0] > 0:
-            yield from _word_sets(list(value[2]), common)
+            yield from _word_sets(list(value[2]), common, fits)
         elif kind is op.BRANCH:
-            each = [_chosen(list(branch), common) for branch in value[1]]
+            each = [_chosen(list(branch), common, fits) for branch in value[1]]
             if all(each):
                 yield frozenset(word for words in each for word in words)
     yield frozenset(runs)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 from triage.match.window import REACH
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 try:
     import hyperscan as hs
@@ -48,11 +48,11 @@ class PatternScanner:
 
     def places(self, text: bytes, start: int) -> list[Place]:
         """See Scanner."""
-        hits = self._sieve.places(text, start)
+        hits = self._sieve.ends(text, start)
         if not hits:
             return []
         # Lines side by side, so that one scan does for all of them.
-        spans = list(around([end for end, _ in hits], text, start))
+        spans = list(around(hits, text, start))
         kept = b"\n".join([text[begin:end] for begin, end in spans])
         starts = list(accumulate((end - begin + 1 for begin, end in spans[:-1]), initial=0))
         found: list[Place] = []
@@ -73,18 +73,33 @@ class _Database:
         return _Database, (bytes(hs.dumpb(self._database)),)
 
     def places(self, text: bytes, start: int) -> list[Place]:
+        """Return where matches end, and the numbers of the patterns."""
         found: list[Place] = []
         add = found.append
 
         def on_match(number: int, _from: int, end: int, _flags: int, _context: object) -> None:
             add((start + end, number))
 
+        self._scan(text, start, on_match)
+        return found
+
+    def ends(self, text: bytes, start: int) -> list[int]:
+        """Return where matches end."""
+        found: list[int] = []
+        add = found.append
+
+        def on_match(_number: int, _from: int, end: int, _flags: int, _context: object) -> None:
+            add(start + end)
+
+        self._scan(text, start, on_match)
+        return found
+
+    def _scan(self, text: bytes, start: int, on_match: Callable[[int, int, int, int, object], None]) -> None:
         if not hasattr(self._threads, "scratch"):
             self._threads.scratch = hs.Scratch(self._database)
         # A view is taken as well as bytes, though the annotations do not say so.
         view: bytes = memoryview(text)[start:] if start else text  # type: ignore[assignment]
         self._database.scan(view, match_event_handler=on_match, scratch=self._threads.scratch)
-        return found
 
 
 class WordScanner:
@@ -123,7 +138,7 @@ def around(places: Iterable[int], text: bytes, start: int) -> Iterator[tuple[int
             continue
         if high >= 0:
             yield low, high
-        low = max(start, text.rfind(b"\n", start, place) + 1)
+        low = text.rfind(b"\n", start, place) + 1 or start
         high = whole = text.find(b"\n", place)
         if whole < 0:
             high = whole = len(text)
