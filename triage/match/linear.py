@@ -67,13 +67,9 @@ def parse(pattern: str) -> list[Part]:
 def superset(parts: Iterable[Part]) -> str:
     """Return a pattern for Hyperscan that matches wherever the parts do, in bytes; case is ignored there.
 
-    Of a pattern that begins by looking ahead, it matches what that looks for, if it is a word.
+    Of what begins by looking ahead, it matches what that looks for, if it is a word.
     """
-    every = list(parts)
-    for kind, value in takewhile(lambda part: part[0] in _EMPTY, every):
-        if kind is op.ASSERT and value[0] == _AHEAD and required(value[1]):
-            return _sequence(list(value[1]), first=True, last=True)
-    return _sequence(every, first=True, last=True)
+    return _sequence(list(parts), first=True, last=True)
 
 
 def literal(word: bytes) -> str:
@@ -124,6 +120,9 @@ def _standard(pattern: str) -> str:
 
 def _sequence(parts: list[Part], *, first: bool, last: bool) -> str:
     """Write parts in a row; at the ends of a pattern, what may be absent is left out."""
+    for kind, value in takewhile(lambda part: part[0] in _EMPTY, parts if first and last else ()):
+        if kind is op.ASSERT and value[0] == _AHEAD and required(value[1]):
+            return _sequence(list(value[1]), first=True, last=True)
     parts = [part for part in parts if part[0] not in _EMPTY]
     if first:
         parts = list(dropwhile(_may_be_empty, parts))
