@@ -52,7 +52,7 @@ TOKENS = (
         r"[A-Za-z0-9._-]{16,}",
     ),
     _token("GitLab runner", "GR1348941", r"[A-Za-z0-9_-]{16,}"),
-    # pypi.org/help: API tokens are macaroons, base64
+    # github.com/pypi/warehouse: API tokens are macaroons, base64
     _token("PyPI", "pypi-", r"[A-Za-z0-9_-]{32,}"),
     # docs.docker.com/security: personal and organisation access tokens
     _token("Docker Hub", "dckr_pat_ dckr_oat_", r"[A-Za-z0-9_-]{16,}"),
