@@ -284,10 +284,11 @@ def main() -> None:
 def _problems(pack: Path | None, file: Path | None) -> list[str]:
     """Return what is wrong with a pack, or with one file of it, a rule or a recipe."""
     from triage import match, renewal
+    from triage.match.load import RECIPES
 
     if file is None:
         return match.check(pack) + renewal.check(pack)
-    is_recipe = file.resolve().parent.name == renewal.FOLDER
+    is_recipe = file.resolve().parent.name == RECIPES
     name = match.file_name(pack or match.shipped_rules(), file)
     rule = [] if is_recipe else match.check(pack, only=file)
     return rule + [problem for problem in renewal.check(pack) if problem.startswith(f"{name}: ")]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from triage.errors import UsageError
-from triage.match import clean, redact
+from triage.match import clean, context, redact
 from triage.match.rule import compiled
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class Draft:
 
 def from_log(log: bytes, line: int | None) -> Draft:
     """Draft a rule from the likely line of a log, or from the one given. Raises UsageError."""
-    texts = [clean.text(raw) for raw in clean.wash(log).split(b"\n")]
+    texts = clean.shown(log)
     if line is not None and not (1 <= line <= len(texts) and texts[line - 1]):
         raise UsageError(f"The log has no text on line {line}; it has {len(texts)} lines.")
     number = line or _likely(texts)
@@ -108,7 +108,7 @@ def _likely(texts: Sequence[str]) -> int:
     """Return the number of the last error line that says more than that the step failed."""
     told = [(number, _TAG.sub("", text)) for number, text in enumerate(texts, 1) if text]
     told = [(number, text) for number, text in told if not _EPILOGUE.match(text)]
-    tagged = [number for number, _ in told if texts[number - 1].startswith("##[error]")]
+    tagged = [number for number, _ in told if context.is_firm(texts[number - 1])]
     complaints = [number for number, text in told if _COMPLAINT.search(text)]
     if not (tagged or complaints):
         raise UsageError("No line of the log looks like an error; name the line with --line.")

@@ -41,7 +41,7 @@ def told(pattern: str, text: str) -> str:
 def nearest(pattern: str, log: bytes) -> list[tuple[int, str]]:
     """Return the few lines that share most words with what every match of a pattern holds."""
     wanted = set(_WORD.findall(b" ".join(required(parse(pattern))).decode()))
-    lines = enumerate(map(clean.text, clean.wash(log).split(b"\n")), 1)
+    lines = enumerate(clean.shown(log), 1)
     shared = [(len(wanted & set(_WORD.findall(text.lower()))), number, text) for number, text in lines]
     best = sorted((each for each in shared if each[0]), key=lambda each: (-each[0], each[1]))
     return sorted((number, text) for count, number, text in best[:_NEAREST] if 2 * count >= best[0][0])

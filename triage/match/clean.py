@@ -42,16 +42,16 @@ def wash(raw: bytes) -> bytes:
 
 def parts(washed: bytes) -> list[str]:
     """Return what a washed line shows, without its time stamp: a progress bar shows several texts in turn."""
+    decoded, plain = _decoded(washed)
+    shown = [part for part in decoded.split("\r") if part.strip()]
+    return shown if plain else [part.translate(_CONTROLS) for part in shown]
+
+
+def _decoded(washed: bytes) -> tuple[str, bool]:
+    """Return text without time stamps, and whether it has no control characters, as most lines have none."""
     raw = _TIMESTAMP.sub(b"", washed)
-    decoded = raw.decode("utf-8", "replace")
-    if _is_plain(raw):
-        return [part for part in decoded.split("\r") if part.strip()]
-    return [part.translate(_CONTROLS) for part in decoded.split("\r") if part.strip()]
-
-
-def _is_plain(raw: bytes) -> bool:
-    """Return True for bytes without control characters: quick to tell, and true of most lines."""
-    return _FIRST_OF_C1 not in raw and len(raw.translate(None, _CONTROL_BYTES)) == len(raw)
+    plain = _FIRST_OF_C1 not in raw and len(raw.translate(None, _CONTROL_BYTES)) == len(raw)
+    return raw.decode("utf-8", "replace"), plain
 
 
 def text(washed: bytes) -> str:
@@ -61,11 +61,14 @@ def text(washed: bytes) -> str:
 
 def lines(washed: Iterable[bytes]) -> str:
     """Return what washed lines show, each text on a line of its own; quicker than one after the other."""
-    raw = _TIMESTAMP.sub(b"", b"\n".join(washed))
-    decoded = raw.decode("utf-8", "replace")
-    if _is_plain(raw):
-        return decoded.replace("\r", "\n")
-    return decoded.replace("\r", "\n").translate(_CONTROLS_OF_A_LINE)
+    decoded, plain = _decoded(b"\n".join(washed))
+    decoded = decoded.replace("\r", "\n")
+    return decoded if plain else decoded.translate(_CONTROLS_OF_A_LINE)
+
+
+def shown(log: bytes) -> list[str]:
+    """Return what each line of a log shows; for one that fits into memory several times."""
+    return [text(line) for line in wash(log).split(b"\n")]
 
 
 def printed(washed: bytes) -> datetime | None:

@@ -36,7 +36,7 @@ def load_pack(path: Path | None = None) -> Pack:
     RulePackError with every problem found, UsageError when the folder does not exist.
     """
     folder = path or shipped_rules()
-    files = _files(folder)
+    files = rule_files(folder)
     key = kept.key(folder, files)
     if pack := kept.load(key):
         return pack
@@ -68,7 +68,7 @@ def check(path: Path | None = None, only: Path | None = None) -> list[str]:
 
 def count(path: Path | None = None) -> int:
     """Return how many rules a pack has."""
-    return len(_files(path or shipped_rules()))
+    return len(rule_files(path or shipped_rules()))
 
 
 def file_name(folder: Path, file: Path) -> str:
@@ -77,7 +77,8 @@ def file_name(folder: Path, file: Path) -> str:
     return str(file.resolve().relative_to(folder.resolve()) if inside else file)
 
 
-def _files(folder: Path) -> list[Path]:
+def rule_files(folder: Path) -> list[Path]:
+    """Return the files of a pack's rules, in order. Raises UsageError when there is no such folder."""
     if not folder.is_dir():
         raise UsageError(f"{folder} is no folder; rules.path (--rules) must name the folder of a rule pack.")
     return sorted(f for f in folder.rglob("*.toml") if RECIPES not in f.relative_to(folder).parts[:1])
@@ -88,7 +89,7 @@ def read(folder: Path, beside: Path | None = None) -> tuple[list[tuple[str, Rule
 
     `beside` is one more file, which wins where the folder has a rule of its id.
     """
-    files = [(str(file.relative_to(folder)), file) for file in _files(folder)]
+    files = [(str(file.relative_to(folder)), file) for file in rule_files(folder)]
     problems: list[str] = []
     if not files:
         problems.append(f"{folder}: holds no rule; a rule is a .toml file (see rules/README.md)")

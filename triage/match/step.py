@@ -26,6 +26,6 @@ class Step:
 
     line: int
     text: str
-    rule: str  # empty where a line was left out before any rule was asked
+    rule: str  # empty where a line is only a quote, whatever the rule
     decision: Decision
     detail: str = ""  # the pattern that refused, the rule that won, or the number of the line that overcame

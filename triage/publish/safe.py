@@ -9,7 +9,7 @@ _EXCERPT_LINES, _EXCERPT_COLUMNS = 20, 300
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+!|~@&:$^])")
 _LEADING = re.compile(r"^(\d+(?=\.(?: |$))|(?=[-=]))")  # would begin a list or underline a heading
 _BARE_LINK = re.compile(r"\bwww\.", re.IGNORECASE)
-_AGENT_COMMAND = re.compile(r"##(?=(?:vso)?\[)", re.IGNORECASE)
+AGENT_COMMAND = re.compile(r"##(?=(?:vso)?\[)", re.IGNORECASE)
 # Control, format (bidirectional and zero-width marks), surrogates, private use, unassigned, and
 # line and paragraph separators, which some viewers break lines at.
 _UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
@@ -18,7 +18,7 @@ _UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 def visible(text: str) -> str:
     """Return the text on one line, without characters that cannot be seen or that the agent obeys."""
     seen = "".join(c for c in re.sub(r"\s+", " ", text) if unicodedata.category(c) not in _UNSEEN)
-    return _AGENT_COMMAND.sub("## ", seen).strip()
+    return AGENT_COMMAND.sub("## ", seen).strip()
 
 
 def words(text: str) -> str:
@@ -40,5 +40,5 @@ def fenced(text: str) -> str:
 def _code_line(line: str) -> str:
     shown = "".join(c for c in line if c == "\t" or unicodedata.category(c) not in _UNSEEN)
     # The agent obeys these wherever a line is printed again.
-    shown = _AGENT_COMMAND.sub("## ", shown)
+    shown = AGENT_COMMAND.sub("## ", shown)
     return shown if len(shown) <= _EXCERPT_COLUMNS else shown[: _EXCERPT_COLUMNS - 1] + "…"

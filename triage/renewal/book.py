@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 import tomllib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
 from triage.errors import RulePackError
 from triage.match import shipped_rules
+from triage.match.load import RECIPES, rule_files
 from triage.renewal.placeholders import CODE, NAMES, PLACEHOLDER, SENTENCES
 from triage.renewal.recipe import RecipeFile
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-FOLDER = "renewal"
 # What a recipe of a credential has to say, and how the check asks for it.
 _DEMANDED = {
     "command_line": "say how to do it from the command line, or why not, in one sentence: 'There is no …'",
@@ -60,13 +60,13 @@ def check(path: Path | None = None) -> list[str]:
 
 def _read(path: Path | None) -> tuple[list[RecipeFile], list[str]]:
     root = path or shipped_rules()
-    folder = root / FOLDER
+    folder = root / RECIPES
     if not folder.is_dir():
-        folder = shipped_rules() / FOLDER
+        folder = shipped_rules() / RECIPES
     recipes: list[RecipeFile] = []
     problems: list[str] = []
     for file in sorted(folder.rglob("*.toml")):
-        name = f"{FOLDER}/{file.relative_to(folder)}"
+        name = f"{RECIPES}/{file.relative_to(folder)}"
         try:
             recipe = RecipeFile.model_validate(tomllib.loads(file.read_text(encoding="utf-8")))
         except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
@@ -80,7 +80,7 @@ def _read(path: Path | None) -> tuple[list[RecipeFile], list[str]]:
         problems += [f"{name}: {problem}" for problem in (*_wording(recipe), *_gaps(recipe))]
         recipes.append(recipe)
     if not problems and not any(each.unconditional for recipe in recipes for each in recipe.applies):
-        problems.append(f"{FOLDER}/: no recipe applies to everything; one without conditions must")
+        problems.append(f"{RECIPES}/: no recipe applies to everything; one without conditions must")
     return recipes, problems
 
 
@@ -129,10 +129,8 @@ def _gaps(recipe: RecipeFile) -> Iterator[str]:
 def _advice(path: Path | None, known: set[str]) -> list[str]:
     """Return the rules whose `advice` names no recipe."""
     problems = []
-    root: Any = path or shipped_rules()
-    for file in sorted(root.rglob("*.toml")):
-        if file.parent.name == FOLDER:
-            continue
+    root = path or shipped_rules()
+    for file in rule_files(root):
         try:
             advice = tomllib.loads(file.read_text(encoding="utf-8")).get("advice")
         except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError):

@@ -73,7 +73,8 @@ def _files(folder: str, refused: Callable[[str], None]) -> Iterator[str]:
 
 
 def _logs(path: str) -> Iterator[Source]:
-    if path == STDIN or not zipfile.is_zipfile(path) or _first(path) != _ZIP:
+    plain = path != STDIN and Path(path).is_file()  # what else there is can be read only once
+    if not plain or _first(path) != _ZIP or not zipfile.is_zipfile(path):
         yield Source(path)
         return
     with zipfile.ZipFile(path) as archive:

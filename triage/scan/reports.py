@@ -7,7 +7,6 @@ wherever they stand; so neither leaves here but where we mean it.
 from __future__ import annotations
 
 import json
-import re
 import xml.etree.ElementTree as ET
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
@@ -18,7 +17,7 @@ from rich.markup import escape
 
 import triage
 from triage.domain import Confidence, Match, Verdict
-from triage.publish.safe import fenced, visible, words
+from triage.publish.safe import AGENT_COMMAND, fenced, visible, words
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from triage.match.engine import Search
 
 _COLOUR = {Verdict.EXPIRED: "red", Verdict.REVOKED: "red", Verdict.LOOK_ALIKE: "dim"}
-_OBEYED = re.compile(r"##(?=(?:vso)?\[)", re.IGNORECASE)
 _SARIF = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 
 
@@ -74,12 +72,16 @@ class Text:
     def end(self) -> None:
         """See Report."""
         if self._silent:
-            read = "1 log" if self._logs == 1 else f"{self._logs} logs"
-            self._out.print(f"No expired or refused credential in {read}.")
+            self._out.print(f"No expired or refused credential in {counted(self._logs)}.")
+
+
+def counted(logs: int) -> str:
+    """Return so many logs, in words."""
+    return "1 log" if logs == 1 else f"{logs} logs"
 
 
 def _shown(text: str) -> str:
-    return escape(_OBEYED.sub("## ", text))
+    return escape(AGENT_COMMAND.sub("## ", text))
 
 
 class Json:
@@ -121,7 +123,7 @@ def as_json(path: str, match: Match) -> dict[str, object]:
 
 def _dumped(told: object, indent: int | None = None) -> str:
     """Return JSON in which the agent finds nothing to obey; it can only stand within strings."""
-    return _OBEYED.sub(r"\\u0023#", json.dumps(told, indent=indent))
+    return AGENT_COMMAND.sub(r"\\u0023#", json.dumps(told, indent=indent))
 
 
 class Azure:
@@ -134,12 +136,10 @@ class Azure:
         """See Report."""
         for match in search.matches:
             if match.verdict is Verdict.LOOK_ALIKE:
-                self._out.write(f"Look-alike: {_plain(match.title)} ({_plain(path)}:{match.line})\n")
+                self._out.write(f"Look-alike: {visible(match.title)} ({visible(path)}:{match.line})\n")
                 continue
-            kind = "warning" if match.confidence is Confidence.HINT else "error"
-            self._issue(
-                kind, path, match.line, match.rule, f"{match.title} ({match.verdict}): {match.excerpt}"
-            )
+            said = f"{match.title} ({match.verdict}): {match.excerpt}"
+            self._issue(_level(match), path, match.line, match.rule, said)
         for cut in search.cut:
             self._issue("warning", path, 1, "", cut)
 
@@ -156,13 +156,9 @@ class Azure:
         self._out.write(f"##vso[task.logissue {said}]{_message(message)}\n")
 
 
-def _plain(text: str) -> str:
-    return _OBEYED.sub("## ", visible(text))
-
-
 def _message(text: str) -> str:
     """Escape a message; % first, as the agent undoes it last."""
-    return _plain(text).replace("%", "%AZP25")
+    return visible(text).replace("%", "%AZP25")
 
 
 def _property(text: str) -> str:
@@ -197,9 +193,9 @@ class Markdown:
 
     def end(self) -> None:
         """See Report."""
-        logs = "1 log" if self._logs == 1 else f"{self._logs} logs"
         count = len(self._found)
-        heading = f"{count or 'No'} expired or refused credential{'s' if count > 1 else ''} in {logs}"
+        credentials = "credentials" if count > 1 else "credential"
+        heading = f"{count or 'No'} expired or refused {credentials} in {counted(self._logs)}"
         parts = [f"## {heading}\n", *self._found]
         if self._else:
             parts += ["### Besides\n", *self._else]
@@ -287,20 +283,20 @@ class Junit:
         for match in real:
             case = self._case(f"{path}:{match.line} {match.title}")
             said = {"type": match.verdict.value, "message": f"{match.title} ({match.verdict})"}
-            failure = ET.SubElement(case, "failure", {name: _plain(value) for name, value in said.items()})
-            failure.text = _plain(
+            failure = ET.SubElement(case, "failure", {name: visible(value) for name, value in said.items()})
+            failure.text = visible(
                 f"{path}:{match.line}: {match.excerpt} "
                 f"[{match.credential}, {match.confidence}, rule {match.rule}]"
             )
         case = self._cases[-1] if real else self._case(path)
         besides = [f"line {m.line}: {m.title}. {m.explanation}" for m in search.matches if m not in real]
         if besides or search.cut:
-            ET.SubElement(case, "system-out").text = "\n".join(map(_plain, (*besides, *search.cut)))
+            ET.SubElement(case, "system-out").text = "\n".join(map(visible, (*besides, *search.cut)))
 
     def unreadable(self, sentence: str) -> None:
         """See Report."""
         error = ET.SubElement(self._case(sentence), "error", {"type": "unreadable"})
-        error.set("message", _plain(sentence))
+        error.set("message", visible(sentence))
 
     def end(self) -> None:
         """See Report."""
@@ -318,7 +314,7 @@ class Junit:
         self._out.write(f'<?xml version="1.0" encoding="UTF-8"?>\n{written}\n')
 
     def _case(self, name: str) -> ET.Element:
-        case = ET.Element("testcase", {"classname": "triage.scan", "name": _plain(name)})
+        case = ET.Element("testcase", {"classname": "triage.scan", "name": visible(name)})
         self._cases.append(case)
         return case
 

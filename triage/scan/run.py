@@ -64,12 +64,13 @@ def run(
         report.unreadable(sentence)
 
     sources = inputs.sources(list(paths), refused)
-    side_by_side = jobs > 1
-    for done in _parallel(sources, pack, jobs) if side_by_side else _serial(sources, pack, stdin, progress):
+    several = jobs > 1
+    searched = _parallel(sources, pack, stdin, jobs) if several else _serial(sources, pack, stdin, progress)
+    for done in searched:
         if done.search is None:
             refused(done.unreadable)
             continue
-        progress.done(done.size if side_by_side else 0)
+        progress.done(done.size if several else 0)
         found = found or any(match.verdict is not Verdict.LOOK_ALIKE for match in done.search.matches)
         if done.search.matches or done.search.cut:
             progress.clear()
@@ -110,7 +111,7 @@ def _searched(source: Source, pack: Pack, stdin: BinaryIO, read: Callable[[int],
 # Side by side, in processes: searching a log is work for the processor.
 
 
-def _parallel(sources: Iterator[Source], pack: Pack, jobs: int) -> Iterator[_Done]:
+def _parallel(sources: Iterator[Source], pack: Pack, stdin: BinaryIO, jobs: int) -> Iterator[_Done]:
     """Yield what became of the logs, in their order; standard input is read here, by nobody else."""
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     with ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin, initargs=(pack,)) as pool:
@@ -118,7 +119,7 @@ def _parallel(sources: Iterator[Source], pack: Pack, jobs: int) -> Iterator[_Don
             piped = {at: source for at, source in enumerate(batch) if source.path == inputs.STDIN}
             others = pool.map(_work, [each for at, each in enumerate(batch) if at not in piped])
             for at in range(len(batch)):
-                yield _searched(piped[at], pack, sys.stdin.buffer, _unheard) if at in piped else next(others)
+                yield _searched(piped[at], pack, stdin, _unheard) if at in piped else next(others)
 
 
 _packs: list[Pack] = []  # this process's
@@ -150,8 +151,8 @@ class _Progress:
         if self._stderr is None or time.monotonic() < self._next:
             return
         self._next = time.monotonic() + _EVERY
-        logs = "1 log" if self._logs == 1 else f"{self._logs} logs"
-        self._stderr.write(f"\r\x1b[2Ktriage: {logs} and {self._bytes // _MEGABYTE} MB searched …")
+        megabytes = self._bytes // _MEGABYTE
+        self._stderr.write(f"\r\x1b[2Ktriage: {reports.counted(self._logs)} and {megabytes} MB searched …")
         self._stderr.flush()
         self._shown = True
 
