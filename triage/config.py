@@ -106,6 +106,26 @@ class Policy(_Section):
         default="proven-use",
         description="When pull-request runs open work items: on `proven-use` of the connection, or `never`.",
     )
+    group_wait_seconds: float = Field(
+        default=30.0,
+        description="Wait after an incident's first failure, or a pipeline's, for others to tell with it.",
+        ge=0,
+    )
+    group_interval_seconds: float = Field(
+        default=300.0,
+        description="Wait between two updates of a work item about new pipelines or round counts.",
+        ge=0,
+    )
+    repeat_interval_seconds: float = Field(
+        default=86_400.0,
+        description="Wait between two updates of a work item that only say it goes on.",
+        ge=0,
+    )
+    items_per_project_hour: int = Field(
+        default=10,
+        description="New work items per project and hour; what goes beyond is told in one digest.",
+        ge=1,
+    )
 
 
 class Settings(BaseSettings):

@@ -77,7 +77,7 @@ def stage(folder: Path, *, port: int = 0, workers: int = 2) -> Iterator[Stage]:
             hook={"username": "triage", "password": password},
             server={"public_url": pages_url},
             owners={"default_team": "Platform team"},
-            policy={"settle_seconds": 0.2},
+            policy={"settle_seconds": 0.2, "group_wait_seconds": 0, "group_interval_seconds": 0},
             rules={},
             workers=workers,
         )

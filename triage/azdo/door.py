@@ -8,13 +8,14 @@ from urllib.parse import urlsplit
 
 from triage.azdo import shapes, urls
 from triage.azdo.wire import NotThere, Wire
+from triage.domain import RunRef
 from triage.errors import Cancel, RetryLater
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
 
-    from triage.domain import Connection, Identity, Run, RunRef, TimelineRecord
+    from triage.domain import Connection, Identity, Run, TimelineRecord
 
 # Resource areas and locations, as the SDK's clients name them (azure-devops 7.1.0b4).
 _BUILD = "965220d5-5bb9-42cf-8d67-9b146df2a5a4"
@@ -111,6 +112,18 @@ class Door:
             raise RetryLater(f"Azure DevOps gave another answer than run {ref.id}.")
         project = shapes.text(shapes.child(body, "project"), "name") or ref.project
         return shapes.run(ref, body, self.run_url(project, ref.id))
+
+    def runs(self, project_id: str, numbers: Sequence[int]) -> tuple[Run, ...]:
+        """Return those of these runs that exist, read in one request; at most a hundred."""
+        query = {"buildIds": ",".join(map(str, numbers))}
+        body = self._wire.get(*_BUILDS, route={"project": project_id}, query=query)
+        found = []
+        for each in shapes.items(body, "value"):
+            number = shapes.whole(each, "id")
+            if number is not None:
+                project = shapes.text(shapes.child(each, "project"), "name") or project_id
+                found.append(shapes.run(RunRef(project_id, number), each, self.run_url(project, number)))
+        return tuple(found)
 
     def timeline(self, ref: RunRef, timeline_id: str | None = None) -> tuple[TimelineRecord, ...]:
         """Return the records of a run's last attempt, or of another timeline; none for a run without jobs."""

@@ -14,8 +14,8 @@ from triage.publish.safe import visible, words
 
 if TYPE_CHECKING:
     from triage.azdo import Door, WorkItem
-    from triage.domain import Finding, Run
-    from triage.plan import FileWorkItem, LinkRun, Policy, TellClosed
+    from triage.domain import Run
+    from triage.plan import FileWorkItem, Policy, TellClosed, UpdateWorkItem
 
 _REPRO = "Microsoft.VSTS.TCM.ReproSteps"
 _DESCRIPTION = "System.Description"
@@ -43,24 +43,25 @@ def file(door: Door, action: FileWorkItem, *, in_doubt: bool, policy: Policy) ->
     items = [item for item in found if item is not None and not _is_done(door, project, item)]
     if not items:
         return _outcome(_create(door, action, policy), "filed")
-    _tell(door, finding, items[0].id)
+    _tell(door, project, items[0].id, (finding.run, *action.pipelines), messages.adopted(finding.run))
     others = f" (the same incident: {', '.join(str(each.id) for each in items[1:])})" if items[1:] else ""
     return _outcome(items[0], f"adopted{others}")
 
 
-def link_run(door: Door, action: LinkRun) -> Outcome:
-    """Link another pipeline's run to the work item, with one comment. People's edits stay."""
-    return _tell(door, action.finding, action.work_item)
+def update(door: Door, action: UpdateWorkItem) -> Outcome:
+    """Tell the work item of further runs, in one revision. People's edits stay."""
+    said = messages.further_runs(action.runs, action.more, action.count, action.incident_page)
+    return _tell(door, action.project, action.work_item, action.runs, said)
 
 
 def tell_closed(door: Door, action: TellClosed) -> Outcome:
     """Say once, on a work item that was closed before this run failed, that it goes on."""
-    finding, project = action.finding, action.finding.run.project_id
+    run, project = action.run, action.project
     for _ in range(_CONFLICTS_MAX):
         item = door.work_item(project, action.work_item)
         if item is None:
             return _gone(action.work_item)
-        if not _is_done(door, project, item) or _changed_after(item, finding.run):
+        if not _is_done(door, project, item) or _changed_after(item, run):
             return _outcome(item, "needs no word")
         tags = str(item.fields.get("System.Tags") or "")
         if _STILL_FAILING in _split(tags):
@@ -68,7 +69,7 @@ def tell_closed(door: Door, action: TellClosed) -> Outcome:
         patch = [
             {"op": "test", "path": "/rev", "value": item.revision},
             _add("/fields/System.Tags", f"{tags}; {_STILL_FAILING}"),
-            _add("/fields/System.History", messages.html(messages.still_failing(finding))),
+            _add("/fields/System.History", messages.html(messages.still_failing(run))),
         ]
         try:
             return _outcome(door.update_work_item(project, item.id, patch), "told that it goes on")
@@ -77,22 +78,23 @@ def tell_closed(door: Door, action: TellClosed) -> Outcome:
     raise RetryLater(f"Work item {action.work_item} changes faster than triage can write to it.")
 
 
-def _tell(door: Door, finding: Finding, number: int) -> Outcome:
-    """Link a run to a work item and comment on it, once."""
-    project, link = finding.run.project_id, _build_link(finding.run.ref.id)
+def _tell(door: Door, project: str, number: int, runs: tuple[Run, ...], said: str) -> Outcome:
+    """Link runs to a work item and comment on it, once: the links tell whether it was done."""
+    links = {link["url"].lower(): link for link in map(_build_link, (run.ref.id for run in runs))}
     for _ in range(_CONFLICTS_MAX):
         item = door.work_item(project, number)
         if item is None:
             return _gone(number)
-        if any(str(each.get("url")).lower() == link["url"].lower() for each in item.relations):
+        there = {str(each.get("url")).lower() for each in item.relations}
+        if links.keys() <= there:
             return _outcome(item, "knew the run already")
         patch = [
             {"op": "test", "path": "/rev", "value": item.revision},
-            _add("/relations/-", link),
-            _add("/fields/System.History", messages.html(messages.another_run(finding))),
+            *(_add("/relations/-", link) for url, link in links.items() if url not in there),
+            _add("/fields/System.History", messages.html(said)),
         ]
         try:
-            return _outcome(door.update_work_item(project, number, patch), "told of another run")
+            return _outcome(door.update_work_item(project, number, patch), "told of further runs")
         except RevisionConflict:
             continue  # somebody wrote in between: look again, then write
         except Cancel as refusal:
@@ -156,7 +158,12 @@ def _patch(
 ) -> list[dict[str, Any]]:
     finding = action.finding
     body = messages.work_item(
-        finding, incident_tag=action.incident_tag, incident_page=action.incident_page, remark=remark
+        finding,
+        incident_tag=action.incident_tag,
+        incident_page=action.incident_page,
+        remark=remark,
+        pipelines=action.pipelines,
+        count=action.count,
     )
     fields = {
         "System.Title": messages.title(finding),
@@ -168,7 +175,8 @@ def _patch(
     patch = [_add(f"/fields/{name}", value) for name, value in fields.items() if value]
     if markdown:
         patch.append(_add(f"/{_FORMAT}/{body_field}", "Markdown"))
-    patch.append(_add("/relations/-", _build_link(finding.run.ref.id)))
+    runs = dict.fromkeys(run.ref.id for run in (finding.run, *action.pipelines))
+    patch += [_add("/relations/-", _build_link(number)) for number in runs]
     if finding.connection is not None:
         name = visible(finding.connection.name)
         link = {
