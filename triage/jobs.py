@@ -197,6 +197,16 @@ def backoff_seconds(attempts: int) -> float:
     return wait * random.uniform(0.75, 1.25)  # noqa: S311 - spreads load, guards nothing
 
 
+def abandon(engine: Engine, worker: str) -> None:
+    """End the leases of a worker that is gone, so that others need not wait for them to run out."""
+    with Session(engine) as session, session.begin():
+        session.exec(
+            update(Job)
+            .where(col(Job.state) == State.RUNNING, col(Job.lease).startswith(f"{worker}/"))
+            .values(lease_until=now() - timedelta(seconds=1))
+        )
+
+
 def replay(engine: Engine, job_id: int) -> bool:
     """Make a finished job available again, its counters at zero."""
     fresh = {"attempts": 0, "crashes": 0, "finished_at": None, "outcome": "", "error": ""}
@@ -238,10 +248,11 @@ def about(job: Job) -> str:
             return job.kind
 
 
-def unfinished(engine: Engine) -> int:
-    """Return how many jobs wait or run."""
+def unfinished(engine: Engine, *, within_seconds: float = 120.0) -> int:
+    """Return how many jobs run, or are to run so soon."""
+    soon = col(Job.available_at) <= now() + timedelta(seconds=within_seconds)
     with Session(engine) as session:
-        return session.exec(select(func.count()).where(col(Job.state).not_in(FINISHED))).one()
+        return session.exec(select(func.count()).where(col(Job.state).not_in(FINISHED), soon)).one()
 
 
 def _claimable() -> ColumnElement[bool]:

@@ -114,7 +114,17 @@ class PostThread:
     work_item: int | None
 
 
-Action = TagRun | FileWorkItem | UpdateWorkItem | TellClosed | PostThread
+@dataclass(frozen=True)
+class FileNotice:
+    """Open a work item that is about no single credential: a digest, or trouble of triage's own."""
+
+    project: str
+    title: str
+    text: str  # Markdown
+    notice_tag: str
+
+
+Action = TagRun | FileWorkItem | FileNotice | UpdateWorkItem | TellClosed | PostThread
 
 
 def actionable(finding: Finding, policy: Policy) -> str | None:
@@ -215,6 +225,8 @@ def key(action: Action, incident_id: int) -> str:
             return f"tag:{run.ref}:{tag}"
         case FileWorkItem():
             return f"item:{incident_id}"
+        case FileNotice(notice_tag=tag):
+            return f"notice:{tag}"
         case UpdateWorkItem(runs=runs):
             return f"item-run:{incident_id}:{runs[-1].ref}"
         case TellClosed(run=run):
@@ -237,6 +249,8 @@ def kind(action: Action) -> str:
             return "run tagged"
         case FileWorkItem():
             return "work item filed"
+        case FileNotice():
+            return "notice filed"
         case UpdateWorkItem():
             return "work item told of further runs"
         case TellClosed():

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from triage import azdo, jobs, link, logs, match, owner, plan, publish, record, renewal, tell
+from triage import azdo, jobs, link, logs, match, owner, plan, publish, record, renewal, sweep, tell
 from triage.domain import Evidence, Finding, RunRef
-from triage.errors import AccessRefused, Cancel, JobError, RetryLater, Snooze
+from triage.errors import AccessRefused, Cancel, JobError, RetryLater, Snooze, TriageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from sqlalchemy.engine import Engine
 
@@ -31,6 +31,7 @@ _IDLE_SECONDS = 0.5
 _AWAY_SECONDS = 5.0
 _HEARTBEAT_SECONDS = 30.0
 _DRAIN_SECONDS = 20.0
+_ROUNDS_SECONDS = 10.0
 _AHEAD_SECONDS = 30.0
 _AHEAD_MIN, _AHEAD_MAX = 8, 99  # runs that wait beside one; fewer are not worth a request of their own
 
@@ -192,14 +193,22 @@ class Worker(threading.Thread):
     """Claims jobs and triages them until told to stop."""
 
     def __init__(
-        self, settings: Settings, engine: Engine, known: Knowledge, stopping: threading.Event
+        self,
+        settings: Settings,
+        engine: Engine,
+        known: Knowledge,
+        stopping: threading.Event,
+        *,
+        name: str = "",
     ) -> None:
         super().__init__(name="triage-worker", daemon=True)
         self.settings = settings
         self.engine = engine
         self.known = known
         self.stopping = stopping
-        self.id = f"worker-{uuid.uuid4().hex[:12]}"
+        self.id = name or f"worker-{uuid.uuid4().hex[:12]}"
+        self.on_job: Callable[[bool], None] = lambda _: None  # told when a job begins and when it ends
+        self.next_rounds = 0.0
         self.ahead = _Ahead(engine)
 
     def run(self) -> None:
@@ -212,9 +221,12 @@ class Worker(threading.Thread):
         )
         while not self.stopping.is_set():
             try:
+                self.put_rounds()
                 job = jobs.claim(self.engine, self.id)
                 if job is not None:
+                    self.on_job(True)
                     self.handle(door, job)
+                    self.on_job(False)
             except Exception:  # a database that is away must not end the worker
                 log.exception("the database may be away; trying again", worker=self.id)
                 self.stopping.wait(_AWAY_SECONDS)
@@ -242,9 +254,25 @@ class Worker(threading.Thread):
             except (RetryLater, JobError) as fault:
                 jobs.retry(self.engine, job, str(fault))
                 said.warning("failed; will be tried again", reason=str(fault))
+            except TriageError as mistake:  # a setting is wrong; waiting does not mend it
+                jobs.cancel(self.engine, job, str(mistake))
+                said.error("cannot be done", reason=str(mistake))
             except Exception as error:  # noqa: BLE001 - one run must not end the worker
                 jobs.retry(self.engine, job, f"{type(error).__name__}: see triage's log")
                 said.exception("failed unexpectedly; will be tried again")
+
+    def put_rounds(self) -> None:
+        """Keep the periodic work of this slot of time, unless another worker has done so."""
+        if time.monotonic() < self.next_rounds:
+            return
+        self.next_rounds = time.monotonic() + _ROUNDS_SECONDS
+        rounds = {
+            jobs.Kind.SWEEP: self.settings.sweep.every_seconds,
+            jobs.Kind.WATCH: self.settings.watch.every_seconds,
+        }
+        for kind, period in rounds.items():
+            if period:
+                jobs.put_round(self.engine, kind, period)
 
     def carry_out(self, door: azdo.Door, job: Job) -> str:
         """Do what a job is about. Returns what came of it, in one sentence."""
@@ -253,6 +281,10 @@ class Worker(threading.Thread):
                 return triage(door, self.engine, self.known, self.ahead.run(door, job))
             case jobs.Kind.INCIDENT:
                 return tell.incident(door, self.engine, self.known.policy, self.known.pages_url, job)
+            case jobs.Kind.MERGE:
+                return tell.merge(door, self.engine, job)
+            case jobs.Kind.SWEEP:
+                return str(sweep.round_of(door, self.engine, self.settings.sweep))
             case _:
                 raise Cancel(f"This version of triage knows no job of the kind {job.kind!r}.")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, assert_never
 
-from triage.plan import FileWorkItem, PostThread, TagRun, TellClosed, UpdateWorkItem
+from triage.plan import FileNotice, FileWorkItem, PostThread, TagRun, TellClosed, UpdateWorkItem
 from triage.publish import pull_request, work_item
 from triage.publish.messages import title
 from triage.publish.outcome import Outcome
@@ -24,6 +24,8 @@ def carry_out(door: Door, action: Action, *, attempts: int, policy: Policy) -> O
             return Outcome(tag, run.url, f"tagged {tag}")
         case FileWorkItem():
             return work_item.file(door, action, in_doubt=attempts > 1, policy=policy)
+        case FileNotice():
+            return work_item.file_notice(door, action, in_doubt=attempts > 1, policy=policy)
         case UpdateWorkItem():
             return work_item.update(door, action)
         case TellClosed():
@@ -42,6 +44,8 @@ def describe(action: Action) -> str:
         case FileWorkItem(finding=finding):
             who = finding.owner.assignee or finding.owner.team or "nobody"
             return f"file one work item in {finding.run.project_name}, assigned to {who}: {title(finding)}"
+        case FileNotice(title=said):
+            return f"file one work item of triage's own: {said}"
         case UpdateWorkItem(work_item=number):
             return f"tell work item {number} of further runs"
         case TellClosed(work_item=number):

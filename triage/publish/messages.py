@@ -53,6 +53,20 @@ _STILL_FAILING = """\
 This item is closed, but the credential still breaks runs: {run} failed for the same reason \
 afterwards. Please look again. triage says this only once."""
 
+_DUPLICATE = """\
+This credential was filed twice at the same moment. Work item #{keep} stays, where its runs are told; \
+this one is closed."""
+
+_DIGEST_TITLE = "[triage] More credentials need renewal than triage files work items for"
+_DIGEST = """\
+Within an hour triage has filed {limit} work items in this project, and there are more credentials to \
+renew. **[All of them, with their owners and steps, are on triage's page]({page}).** triage files no \
+further items for now, so as not to bury your board.
+
+Several at once usually have one cause: a certificate or an identity that many connections share, or a \
+policy that has cut the lifetime of secrets. Look for it first. If your board can take more, raise \
+policy.items_per_project_hour."""
+
 _ADOPTED = "The credential of this item breaks {run}, which is linked to it."
 
 _THREAD = """\
@@ -111,6 +125,16 @@ def work_item(
 def adopted(run: Run) -> str:
     """Return the comment on a work item that was there before triage knew of it, Markdown."""
     return _ADOPTED.format(run=_run(run))
+
+
+def duplicate(keep: int) -> str:
+    """Return the comment on a work item that was filed twice, Markdown."""
+    return _DUPLICATE.format(keep=keep)
+
+
+def digest(limit: int, page: str) -> tuple[str, str]:
+    """Return title and text of the work item that stands for all beyond the limit, Markdown."""
+    return _DIGEST_TITLE, _DIGEST.format(limit=limit, page=page)
 
 
 def further_runs(runs: Sequence[Run], more: int, count: int, incident_page: str) -> str:
