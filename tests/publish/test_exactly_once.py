@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from sqlmodel import Session, select
+from sqlmodel import Session, select, update
 
 from tests import findings
 from tests.publish.conftest import POLICY, Stage
@@ -162,3 +162,45 @@ def test_a_storm_of_one_pipeline_leaves_few_revisions(engine: Engine, stage: Sta
     (item,) = stage.project.work_items.values()
     assert item["rev"] == 2
     assert the_incident(engine).item_count == 13
+
+
+def test_a_project_gets_no_more_items_than_it_can_take_and_then_one_digest(
+    engine: Engine, stage: Stage
+) -> None:
+    thrifty = replace(PROMPT, items_per_project_hour=2)
+    for number in range(1, 7):
+        other = findings.connection(id=f"b460b0f8-0000-4000-8000-{number:012}", name=f"arm-{number}")
+        run = findings.run(41, pipeline_id=number)
+        found = stage.finding(run, attribution=replace(findings.finding().attribution, connection=other))
+        record_it(engine, stage, found, thrifty)
+        job = telling(engine)
+        tell.incident(stage.door, engine, thrifty, "http://127.0.0.1:8080", job)
+        assert jobs.complete(engine, job, "told")
+    titles = [str(item["fields"]["System.Title"]) for item in stage.project.work_items.values()]
+    assert [("arm-" in title) for title in titles] == [True, True, False]
+    digest = list(stage.project.work_items)[2]
+    with Session(engine) as session:
+        numbers = [row.work_item for row in session.exec(select(Incident).order_by(Incident.id))]  # type: ignore[arg-type]
+    assert numbers[2:] == [digest] * 4
+
+
+def test_an_item_filed_twice_is_closed_but_for_the_one_that_triage_knows(
+    engine: Engine, stage: Stage
+) -> None:
+    record_it(engine, stage, stage.finding())
+    tell_it(stage.door, engine, telling(engine))
+    incident = the_incident(engine)
+    stage.organisation.search_lag_seconds = 60  # another triage files it, too, and neither can know
+    other = plan.FileWorkItem(stage.finding(), incident.tag, "http://127.0.0.1:8080/incidents/5")
+    double = int(stage.do(other).remote_id)
+    stage.organisation.search_lag_seconds = 0
+    with Session(engine) as session, session.begin():
+        session.exec(update(Job).values(available_at=db.now()))
+    job = jobs.claim(engine, "one")
+    assert job is not None
+    assert job.kind == jobs.Kind.MERGE
+    assert tell.merge(stage.door, engine, job) == f"Closed, as filed twice: {double}."
+    items = stage.project.work_items
+    assert items[incident.work_item or 0]["fields"]["System.State"] == "New"
+    assert items[double]["fields"]["System.State"] == "Closed"
+    assert tell.merge(stage.door, engine, job) == "Filed once, as it should be."
