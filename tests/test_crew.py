@@ -58,6 +58,7 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
             policy={"group_wait_seconds": 0, "settle_seconds": 0},
             sweep={"every_seconds": 0},
             watch={"every_seconds": 0},
+            after_renewal={"every_seconds": 0},
             workers=1,
         )
         engine = db.open_engine(settings.database.url)

@@ -11,10 +11,12 @@ import pytest
 
 from tests import findings
 from triage import plan, publish
+from triage.acts import FileWorkItem, PostThread, TagRun, TellClosed, UpdateWorkItem
 from triage.domain import Attribution, Confidence, LinkMethod, Verdict
-from triage.plan import FileWorkItem, News, Policy, PostThread, TagRun, TellClosed, UpdateWorkItem
+from triage.plan import News, Policy
 
 if TYPE_CHECKING:
+    from triage import acts
     from triage.domain import Finding, Run
 
 POLICY = Policy()
@@ -26,7 +28,9 @@ NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
 def news(finding: Finding, **changes: Any) -> News:
     run = finding.run
-    first = News(finding, (run,), (), count=1, item_count=0, item_at=None, latest=run, newest=1)
+    first = News(
+        finding, publish.title(finding), (run,), (), count=1, item_count=0, item_at=None, latest=run, newest=1
+    )
     return replace(first, **changes)
 
 
@@ -35,7 +39,7 @@ def known(finding: Finding, **changes: Any) -> News:
     return news(finding, **{"count": 3, "item_count": 2, "item_at": NOW - timedelta(hours=1), **changes})
 
 
-def decide(finding: Finding | News, *, work_item: int | None = None) -> tuple[plan.Action, ...]:
+def decide(finding: Finding | News, *, work_item: int | None = None) -> tuple[acts.Act, ...]:
     return plan.decide(
         finding if isinstance(finding, News) else news(finding),
         incident_id=5,
@@ -47,14 +51,15 @@ def decide(finding: Finding | News, *, work_item: int | None = None) -> tuple[pl
     )
 
 
-def kinds(actions: tuple[plan.Action, ...]) -> list[type]:
+def kinds(actions: tuple[acts.Act, ...]) -> list[type]:
     return [type(action) for action in actions]
 
 
 def test_a_new_incident_tags_the_run_and_files_one_work_item() -> None:
     actions = decide(findings.finding())
     assert kinds(actions) == [TagRun, FileWorkItem]
-    assert actions[1].incident_page == "http://127.0.0.1:8080/incidents/5"  # type: ignore[union-attr]
+    (filed,) = [act for act in actions if isinstance(act, FileWorkItem)]
+    assert filed.incident_page == "http://127.0.0.1:8080/incidents/5"
 
 
 def test_a_pull_request_hears_of_it_after_the_work_item_is_there() -> None:
@@ -208,15 +213,15 @@ def test_the_incidents_tag_is_short_stable_and_fit_for_a_query() -> None:
 
 def test_deciding_again_names_the_same_effects() -> None:
     finding = findings.finding(of_run=findings.pull_request_run())
-    first = [plan.key(action, 5) for action in decide(finding)]
-    assert first == [plan.key(action, 5) for action in decide(finding)]
+    first = [action.key(5) for action in decide(finding)]
+    assert first == [action.key(5) for action in decide(finding)]
     assert len(set(first)) == len(first)
 
 
 def test_two_runs_of_an_incident_share_the_effect_that_files_its_item() -> None:
     other = findings.finding(of_run=findings.run(42))
-    assert plan.key(decide(findings.finding())[1], 5) == plan.key(decide(other)[1], 5)
-    assert plan.key(decide(findings.finding())[0], 5) != plan.key(decide(other)[0], 5)
+    assert decide(findings.finding())[1].key(5) == decide(other)[1].key(5)
+    assert decide(findings.finding())[0].key(5) != decide(other)[0].key(5)
 
 
 @pytest.mark.parametrize(
@@ -229,9 +234,9 @@ def test_two_runs_of_an_incident_share_the_effect_that_files_its_item() -> None:
 )
 def test_each_action_is_told_in_one_line(work_item: int | None, count: int, says: str) -> None:
     told = known(findings.finding(of_run=findings.pull_request_run()), count=count)
-    lines = [publish.describe(a) for a in decide(told, work_item=work_item)]
+    lines = [str(a) for a in decide(told, work_item=work_item)]
     assert lines[0] == "tag the run expired-credential"
     assert says in lines[1]
     assert lines[-1] == "leave one thread on pull request 359"
     assert not any("\n" in line for line in lines)
-    assert all(plan.kind(a) for a in decide(told, work_item=work_item))
+    assert all(a.name for a in decide(told, work_item=work_item))

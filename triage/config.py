@@ -145,6 +145,29 @@ class Sweep(_Section):
     )
 
 
+class AfterRenewal(_Section):
+    """What triage does once a credential works again."""
+
+    every_seconds: float = Field(
+        default=300.0, description="How often triage looks whether open incidents are over; 0: never.", ge=0
+    )
+    work_item: Literal["close", "resolve", "comment"] = Field(
+        default="close",
+        description="What becomes of the work item: `close` it, `resolve` it, or only `comment` on it.",
+    )
+    reopen_hours: float = Field(
+        default=24.0,
+        description="An incident that comes back so soon is opened again; later it is a new one.",
+        ge=0,
+    )
+    rerun_pipelines: int = Field(
+        default=0,
+        description="Of so many pipelines that it broke, the failed stages of the newest run are run again.",
+        ge=0,
+        le=100,
+    )
+
+
 class Watch(_Section):
     """Whether Azure DevOps still tells triage."""
 
@@ -172,6 +195,7 @@ class Settings(BaseSettings):
     owners: Owners = Field(default_factory=Owners)
     policy: Policy = Field(default_factory=Policy)
     sweep: Sweep = Field(default_factory=Sweep)
+    after_renewal: AfterRenewal = Field(default_factory=AfterRenewal)
     watch: Watch = Field(default_factory=Watch)
     workers: int = Field(default=2, description="Worker processes on this machine.", ge=1, le=64)
     job_seconds_max: float = Field(

@@ -151,6 +151,12 @@ class Incident(SQLModel, table=True):
     item_finding: int = 0  # and up to this one to the work item
     item_count: int = 0  # runs that the work item knows of
     item_at: datetime | None = _time(default=None)  # when triage wrote to it last
+    last_failed_at: datetime | None = _time(default=None)  # when the last run it broke ended
+    checked_at: datetime | None = _time(default=None)  # when triage looked last whether it works again
+    closed_at: datetime | None = _time(default=None)
+    closed_reason: str = ""  # one sentence: how it is known to work again
+    renewed_by: str = ""  # who changed the connection before it worked again, where that is known
+    reopened_at: datetime | None = _time(default=None)  # it came back soon after it was closed
 
 
 class FindingRow(SQLModel, table=True):

@@ -81,6 +81,7 @@ def stage(folder: Path, *, port: int = 0, workers: int = 2) -> Iterator[Stage]:
             rules={},
             sweep={"every_seconds": 0},
             watch={"every_seconds": 0},
+            after_renewal={"every_seconds": 0},
             workers=workers,
         )
         for event_type in _EVENTS:

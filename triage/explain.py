@@ -75,7 +75,8 @@ def _finding(door: azdo.Door, known: worker.Knowledge, found: Finding) -> dict[s
     idle = plan.actionable(found, known.policy)
     key = plan.incident_key(found)
     first = plan.News(
-        found,
+        finding=found,
+        title=publish.title(found),
         runs=(found.run,),
         pipelines=(),
         count=1,
@@ -122,7 +123,7 @@ def _finding(door: azdo.Door, known: worker.Knowledge, found: Finding) -> dict[s
             "reason": found.owner.reason,
         },
         "renewal": renewal.as_json(found.recipe),
-        "would": [] if idle else [publish.describe(action) for action in actions],
+        "would": [] if idle else [str(action) for action in actions],
         "would_not": idle,
     }
 

@@ -35,6 +35,7 @@ class Kind(StrEnum):
     RELEASE = "release"
     INCIDENT = "incident"  # people to tell of an incident's news
     MERGE = "merge"  # an incident whose work item may have been filed twice
+    MEND = "mend"  # incidents that may be over
     SWEEP = "sweep"  # failed runs that no event told of
     WATCH = "watch"  # whether Azure DevOps still tells us
 
@@ -231,21 +232,20 @@ def beside(engine: Engine, job: Job, limit: int) -> list[int]:
         return [number for number in session.exec(query) if number is not None]
 
 
+_ABOUT = {
+    Kind.BUILD: "build {job.run_id}",
+    Kind.RELEASE: "release {job.run_id}",
+    Kind.INCIDENT: "telling of incident {job.incident_id}",
+    Kind.MERGE: "looking for a second work item of incident {job.incident_id}",
+    Kind.MEND: "looking whether open incidents are over",
+    Kind.SWEEP: "sweeping up failed runs that no event told of",
+    Kind.WATCH: "looking after the service hooks",
+}
+
+
 def about(job: Job) -> str:
     """Return what a job is about, in a few words."""
-    match job.kind:
-        case Kind.BUILD | Kind.RELEASE:
-            return f"{job.kind} {job.run_id}"
-        case Kind.INCIDENT:
-            return f"telling of incident {job.incident_id}"
-        case Kind.MERGE:
-            return f"looking for a second work item of incident {job.incident_id}"
-        case Kind.SWEEP:
-            return "sweeping up failed runs that no event told of"
-        case Kind.WATCH:
-            return "looking after the service hooks"
-        case _:
-            return job.kind
+    return _ABOUT[Kind(job.kind)].format(job=job)
 
 
 def unfinished(engine: Engine, *, within_seconds: float = 120.0) -> int:

@@ -6,18 +6,33 @@ import hashlib
 import json
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING
 
+from triage.acts import (
+    EndThread,
+    EndWorkItem,
+    FileWorkItem,
+    MarkRenewed,
+    PostThread,
+    ReopenWorkItem,
+    RerunStages,
+    TagRun,
+    TellClosed,
+    UpdateWorkItem,
+)
 from triage.domain import Confidence, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
 
+    from triage.acts import Act, Earlier
+    from triage.config import AfterRenewal
     from triage.config import Policy as PolicySettings
     from triage.domain import Evidence, Finding, Run
 
 _TAGGED_AT_ONCE = 100  # runs; of the rest of a storm the incident's page tells
+RENEWED = "credential-renewed"  # takes the place of policy.tag
 _LINKED_AT_ONCE = 10  # pipelines; a work item takes 1,000 links
 
 
@@ -34,9 +49,14 @@ class Policy:
     group_interval: timedelta = timedelta(minutes=5)
     repeat_interval: timedelta = timedelta(hours=24)
     items_per_project_hour: int = 10
+    work_item_after: str = "close"  # or resolve, comment
+    reopen_within: timedelta = timedelta(hours=24)
+    rerun_pipelines: int = 0
 
     @classmethod
-    def from_settings(cls, settings: PolicySettings, *, default_assignee: str | None = None) -> Policy:
+    def from_settings(
+        cls, settings: PolicySettings, after: AfterRenewal, *, default_assignee: str | None = None
+    ) -> Policy:
         """Return the policy that the settings describe."""
         return cls(
             tag=settings.tag,
@@ -48,6 +68,9 @@ class Policy:
             group_interval=timedelta(seconds=settings.group_interval_seconds),
             repeat_interval=timedelta(seconds=settings.repeat_interval_seconds),
             items_per_project_hour=settings.items_per_project_hour,
+            work_item_after=after.work_item,
+            reopen_within=timedelta(hours=after.reopen_hours),
+            rerun_pipelines=after.rerun_pipelines,
         )
 
 
@@ -56,6 +79,7 @@ class News:
     """What an incident's people have not been told."""
 
     finding: Finding  # that opened the incident
+    title: str  # of the incident
     runs: tuple[Run, ...]  # nothing was said on them, or on their pull requests, the oldest first
     pipelines: tuple[Run, ...]  # the first run of each pipeline that the work item does not know
     count: int  # runs that the incident broke
@@ -63,68 +87,8 @@ class News:
     item_at: datetime | None  # when the work item was written to last
     latest: Run  # that it broke
     newest: int  # finding of all this
-
-
-@dataclass(frozen=True)
-class TagRun:
-    """Mark the run."""
-
-    run: Run
-    tag: str
-
-
-@dataclass(frozen=True)
-class FileWorkItem:
-    """Open the credential's one work item; it knows these pipelines from the start."""
-
-    finding: Finding
-    incident_tag: str
-    incident_page: str
-    pipelines: tuple[Run, ...] = ()
-    count: int = 1
-
-
-@dataclass(frozen=True)
-class UpdateWorkItem:
-    """Tell the work item, in one revision, of further pipelines and of how many runs there are by now."""
-
-    runs: tuple[Run, ...]  # to be linked; never empty
-    more: int  # further pipelines, not linked
-    count: int
-    project: str
-    work_item: int
-    incident_page: str
-
-
-@dataclass(frozen=True)
-class TellClosed:
-    """Say once, on a work item that a person has closed, that its credential still breaks runs."""
-
-    run: Run
-    project: str
-    work_item: int
-
-
-@dataclass(frozen=True)
-class PostThread:
-    """Tell the pull request's people that it is not their change."""
-
-    finding: Finding  # with the run of that pull request
-    incident_tag: str
-    work_item: int | None
-
-
-@dataclass(frozen=True)
-class FileNotice:
-    """Open a work item that is about no single credential: a digest, or trouble of triage's own."""
-
-    project: str
-    title: str
-    text: str  # Markdown
-    notice_tag: str
-
-
-Action = TagRun | FileWorkItem | FileNotice | UpdateWorkItem | TellClosed | PostThread
+    came_back: bool = False  # since its work item was written to: it had been closed
+    earlier: tuple[Earlier, ...] = ()  # times that it had to be renewed before, the last first
 
 
 def actionable(finding: Finding, policy: Policy) -> str | None:
@@ -196,20 +160,24 @@ def decide(
     now: datetime,
     policy: Policy,
     pages_url: str,
-) -> tuple[Action, ...]:
+) -> tuple[Act, ...]:
     """Return what to do, in order. An incident has one work item, a pull request one thread of it."""
     page = f"{pages_url}/incidents/{incident_id}"
-    actions: list[Action] = [TagRun(run, policy.tag) for run in news.runs[-_TAGGED_AT_ONCE:]]
+    actions: list[Act] = [TagRun(run, policy.tag) for run in news.runs[-_TAGGED_AT_ONCE:]]
     pipelines = news.pipelines[:_LINKED_AT_ONCE]
     project = news.finding.run.project_id
     due = item_due(news, policy)
+    if work_item is not None and news.came_back:
+        actions.append(ReopenWorkItem(news.latest, project, work_item))
     if work_item is None:
-        actions.append(FileWorkItem(news.finding, incident_tag, page, pipelines, news.count))
+        actions.append(
+            FileWorkItem(news.finding, news.title, incident_tag, page, pipelines, news.count, news.earlier)
+        )
     elif due is not None and due <= now:
         more = len(news.pipelines) - len(pipelines)
         linked = pipelines or (news.latest,)
         actions.append(UpdateWorkItem(linked, more, news.count, project, work_item, page))
-    if work_item is not None and news.runs:
+    if work_item is not None and news.runs and not news.came_back:
         actions.append(TellClosed(news.runs[-1], project, work_item))
     actions += [
         PostThread(replace(news.finding, run=run), incident_tag, work_item)
@@ -218,47 +186,23 @@ def decide(
     return tuple(actions)
 
 
-def key(action: Action, incident_id: int) -> str:
-    """Return what makes an action the same when it is decided again."""
-    match action:
-        case TagRun(run=run, tag=tag):
-            return f"tag:{run.ref}:{tag}"
-        case FileWorkItem():
-            return f"item:{incident_id}"
-        case FileNotice(notice_tag=tag):
-            return f"notice:{tag}"
-        case UpdateWorkItem(runs=runs):
-            return f"item-run:{incident_id}:{runs[-1].ref}"
-        case TellClosed(run=run):
-            return f"item-closed:{incident_id}:{run.ref}"
-        case PostThread(finding=finding):
-            return f"thread:{finding.run.repository_id}:{finding.run.pull_request}:{incident_id}"
-        case _:
-            assert_never(action)
-
-
-def is_repeated(action: Action) -> bool:
-    """Return True for what each run does again, one at a time: it brings the same thread up to date."""
-    return isinstance(action, PostThread)
-
-
-def kind(action: Action) -> str:
-    """Return what an action is called on triage's pages."""
-    match action:
-        case TagRun():
-            return "run tagged"
-        case FileWorkItem():
-            return "work item filed"
-        case FileNotice():
-            return "notice filed"
-        case UpdateWorkItem():
-            return "work item told of further runs"
-        case TellClosed():
-            return "work item looked at"
-        case PostThread():
-            return "pull request told"
-        case _:
-            assert_never(action)
+def after(
+    finding: Finding,
+    runs: tuple[Run, ...],
+    *,
+    incident_tag: str,
+    work_item: int | None,
+    proof: str,
+    policy: Policy,
+) -> tuple[Act, ...]:
+    """Return what to do once a credential works again; `runs` are those it broke, the oldest first."""
+    project = finding.run.project_id
+    actions: list[Act] = [EndWorkItem(project, work_item, proof)] if work_item is not None else []
+    actions += [EndThread(replace(finding, run=run), incident_tag) for run in _pull_requests(runs)]
+    actions += [MarkRenewed(run, policy.tag, RENEWED) for run in runs[-_TAGGED_AT_ONCE:]]
+    newest = {run.pipeline_id: run for run in runs if run.ref.kind == "build"}
+    again = list(newest.values())[-policy.rerun_pipelines :] if policy.rerun_pipelines else []
+    return (*actions, *(RerunStages(run) for run in again))
 
 
 def _pull_requests(runs: Iterable[Run]) -> list[Run]:

@@ -10,8 +10,8 @@ import msgspec
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, func, select, update
 
-from triage import domain, jobs, plan, renewal
-from triage.db import FindingRow, Incident, TriagedRun, now
+from triage import acts, domain, jobs, plan, renewal
+from triage.db import FindingRow, Incident, Job, TriagedRun, now
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from triage.domain import Finding, Run
 
+OPEN, ENDING, CLOSED = "open", "ending", "closed"  # states of an incident
+_EARLIER_MAX = 10
 _KNOWN_FOR = timedelta(hours=1)
 _TOLD_AT_ONCE = 500  # runs of an incident that one telling looks at, the newest
 
@@ -56,7 +58,7 @@ def _finding(
         held = select(Incident).where(Incident.key == plan.incident_key(found)).with_for_update()
         incident = session.exec(held).first()
         if incident is None:
-            incident = _incident(found, tag=tag, title=title)
+            incident = _came_back(session, found, tag, policy) or _incident(found, tag=tag, title=title)
             session.add(incident)
             session.flush()
         incident.snapshot = incident.snapshot or _as_json(found)
@@ -72,7 +74,7 @@ def again(engine: Engine, seen: Run, earlier: Sequence[FindingRow], *, policy: p
     """
     with Session(engine) as session, session.begin():
         ids = sorted({row.incident_id for row in earlier if row.incident_id is not None})
-        held = select(Incident).where(col(Incident.id).in_(ids), Incident.state == "open").with_for_update()
+        held = select(Incident).where(col(Incident.id).in_(ids), Incident.state != CLOSED).with_for_update()
         open_now = {incident.id: incident for incident in session.exec(held.order_by(col(Incident.id)))}
         if len(open_now) < len(ids):
             return False
@@ -99,7 +101,7 @@ def same_cause(engine: Engine, fingerprints: Sequence[str]) -> list[FindingRow] 
                 .where(
                     FindingRow.fingerprint == fingerprint,
                     FindingRow.found_at > now() - _KNOWN_FOR,
-                    Incident.state == "open",
+                    Incident.state != CLOSED,
                 )
                 .limit(1)
             )
@@ -165,6 +167,7 @@ def news(engine: Engine, incident_id: int) -> tuple[Incident, plan.News] | None:
         opened = msgspec.json.decode(incident.snapshot, type=domain.Finding)
         return incident, plan.News(
             finding=opened,
+            title=incident.title,
             runs=tuple(_runs(reversed(rows))),
             pipelines=tuple(_runs(pipelines)),
             count=incident.run_count,
@@ -172,6 +175,8 @@ def news(engine: Engine, incident_id: int) -> tuple[Incident, plan.News] | None:
             item_at=incident.item_at,
             latest=next(_runs([latest] if latest else []), opened.run),
             newest=newest,
+            came_back=_has_come_back(incident),
+            earlier=_earlier(session, incident) if incident.work_item is None else (),
         )
 
 
@@ -195,6 +200,116 @@ def tell_later(engine: Engine, incident_id: int, at: datetime) -> None:
         jobs.put_telling(session, session.exec(held).one(), at)
 
 
+def open_incidents(engine: Engine, limit: int) -> list[Incident]:
+    """Return open incidents that nobody is being told of now, those longest not looked at first."""
+    telling = (
+        select(Job.id)
+        .where(
+            Job.incident_id == Incident.id,
+            Job.kind == jobs.Kind.INCIDENT,
+            col(Job.state).in_((jobs.State.AVAILABLE, jobs.State.RUNNING)),
+            col(Job.available_at) <= now(),
+        )
+        .exists()
+    )
+    with Session(engine, expire_on_commit=False) as session:
+        query = (
+            select(Incident)
+            .where(Incident.state != CLOSED, ~telling)
+            .order_by(col(Incident.checked_at).asc().nulls_first())
+            .limit(limit)
+        )
+        return list(session.exec(query))
+
+
+def opened_by(row: Incident) -> Finding | None:
+    """Return the finding that opened an incident, None for one that an older triage opened."""
+    return msgspec.json.decode(row.snapshot, type=domain.Finding) if row.snapshot else None
+
+
+def broken_runs(engine: Engine, incident_id: int) -> tuple[Run, ...]:
+    """Return the runs that an incident broke, the newest five hundred, the oldest first."""
+    with Session(engine) as session:
+        rows = session.exec(
+            select(TriagedRun.snapshot)
+            .join(FindingRow, col(FindingRow.run_row) == col(TriagedRun.id))
+            .where(FindingRow.incident_id == incident_id, TriagedRun.snapshot != "")
+            .order_by(col(FindingRow.id).desc())
+            .limit(_TOLD_AT_ONCE)
+        ).all()
+    return tuple(_runs(reversed(rows)))
+
+
+def checked(engine: Engine, incident_id: int) -> None:
+    """Keep that it was looked whether an incident is over."""
+    with Session(engine) as session, session.begin():
+        session.exec(update(Incident).where(col(Incident.id) == incident_id).values(checked_at=now()))
+
+
+def begin_end(engine: Engine, incident_id: int, last_failed_at: datetime | None) -> bool:
+    """Hold back tellings while an incident is ended; False when it has failed again meanwhile."""
+    with Session(engine) as session, session.begin():
+        done = session.exec(
+            update(Incident)
+            .where(
+                col(Incident.id) == incident_id,
+                col(Incident.state) != CLOSED,
+                col(Incident.last_failed_at) == last_failed_at,
+            )
+            .values(state=ENDING)
+        )
+        return bool(done.rowcount)
+
+
+def end(
+    engine: Engine, incident_id: int, last_failed_at: datetime | None, *, reason: str, renewed_by: str
+) -> None:
+    """Close an incident; one that has failed again meanwhile is open, and its people are told so."""
+    with Session(engine) as session, session.begin():
+        incident = session.exec(select(Incident).where(Incident.id == incident_id).with_for_update()).one()
+        if incident.last_failed_at != last_failed_at:
+            incident.state, incident.reopened_at = OPEN, now()
+            jobs.put_telling(session, incident, now())
+            return
+        incident.state, incident.closed_at = CLOSED, now()
+        incident.closed_reason, incident.renewed_by = reason, renewed_by
+        incident.key = f"closed:{incident.id}:{incident.key}"
+
+
+def _earlier(session: Session, row: Incident) -> tuple[acts.Earlier, ...]:
+    """Return when the same credential had to be renewed before, the last time first."""
+    query = (
+        select(Incident)
+        .where(Incident.tag == row.tag, Incident.state == CLOSED, Incident.id != row.id)
+        .order_by(col(Incident.id).desc())
+        .limit(_EARLIER_MAX)
+    )
+    return tuple(
+        acts.Earlier(each.opened_at, each.closed_at, each.renewed_by, each.work_item)
+        for each in session.exec(query)
+    )
+
+
+def _came_back(session: Session, found: Finding, tag: str, policy: plan.Policy) -> Incident | None:
+    """Return the incident of this credential that was closed a short while ago, open again."""
+    query = (
+        select(Incident)
+        .where(
+            Incident.tag == tag,
+            Incident.state == CLOSED,
+            col(Incident.closed_at) > now() - policy.reopen_within,
+        )
+        .order_by(col(Incident.id).desc())
+        .with_for_update()
+    )
+    incident = session.exec(query).first()
+    if incident is not None:
+        incident.key, incident.state = plan.incident_key(found), OPEN
+        incident.closed_at, incident.reopened_at = None, now()
+        incident.snapshot = _as_json(found)
+    return incident
+
+
 def work_item(engine: Engine, incident_id: int, *, number: int, url: str) -> None:
     """Keep which work item stands for an incident."""
     with Session(engine) as session, session.begin():
@@ -205,12 +320,19 @@ def work_item(engine: Engine, incident_id: int, *, number: int, url: str) -> Non
         )
 
 
+def _has_come_back(incident: Incident) -> bool:
+    again = incident.reopened_at
+    return again is not None and (incident.item_at is None or again > incident.item_at)
+
+
 def _join(
     session: Session, incident: Incident, run_row: TriagedRun, row: FindingRow, policy: plan.Policy
 ) -> None:
     """Add a finding to an incident whose row is held, and plan the telling of it."""
     assert incident.id is not None  # noqa: S101 - flushed
     incident.last_seen_at = now()
+    ended = [moment for moment in (incident.last_failed_at, run_row.finished_at) if moment]
+    incident.last_failed_at = max(ended, default=now())
     of_run = session.exec(
         select(FindingRow.rule).where(FindingRow.run_row == run_row.id, FindingRow.incident_id == incident.id)
     ).all()

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from sqlmodel import Session, col, func, select
 
-from triage import effects, jobs, plan, publish, record
+from triage import acts, effects, jobs, plan, publish, record
 from triage.db import Effect, Incident, now
+from triage.errors import Snooze
 from triage.publish import messages, work_item
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from triage.azdo import Door
     from triage.db import Job
 
+_ENDING_SECONDS = 15.0
 _MERGE_AFTER = timedelta(minutes=10)  # longer than the search index may lag behind
 
 
@@ -29,6 +31,10 @@ def incident(door: Door, engine: Engine, policy: plan.Policy, pages_url: str, jo
     if found is None:
         return "The incident has no finding that could be told."
     row, news = found
+    if row.state == record.ENDING:
+        raise Snooze("The incident is just being ended.", _ENDING_SECONDS)
+    if row.state == record.CLOSED:
+        return "The incident is over."
     actions = plan.decide(
         news,
         incident_id=job.incident_id,
@@ -40,18 +46,18 @@ def incident(door: Door, engine: Engine, policy: plan.Policy, pages_url: str, jo
     )
     did, number, wrote = [], row.work_item, False
     for action in actions:
-        told: plan.Action = action
-        if isinstance(action, plan.PostThread):
+        told: acts.Act = action
+        if isinstance(action, acts.PostThread):
             told = replace(action, work_item=number)
-        elif isinstance(action, plan.FileWorkItem) and _is_too_much(engine, row, policy):
+        elif isinstance(action, acts.FileWorkItem) and _is_too_much(engine, row, policy):
             told = _digest(door, row, policy, pages_url)
-        outcome = _carry_out(door, engine, policy, job.incident_id, told, worker=job.lease or "")
+        outcome = carry_out(door, engine, policy, job.incident_id, told, worker=job.lease or "")
         did.append(outcome.detail)
-        if isinstance(action, plan.FileWorkItem) and outcome.url:
+        if isinstance(action, acts.FileWorkItem) and outcome.url:
             number = int(outcome.remote_id)
             record.work_item(engine, job.incident_id, number=number, url=outcome.url)
             jobs.put_merge(engine, job.incident_id, row.project_id, now() + _MERGE_AFTER)
-        wrote = wrote or isinstance(action, plan.FileWorkItem | plan.UpdateWorkItem)
+        wrote = wrote or isinstance(action, acts.FileWorkItem | acts.UpdateWorkItem | acts.ReopenWorkItem)
     record.told(engine, job.incident_id, news, work_item=wrote)
     later = None if wrote else plan.item_due(news, policy)
     if later is not None:
@@ -90,24 +96,24 @@ def _is_too_much(engine: Engine, row: Incident, policy: plan.Policy) -> bool:
     return own is None and filed >= policy.items_per_project_hour
 
 
-def _digest(door: Door, row: Incident, policy: plan.Policy, pages_url: str) -> plan.FileNotice:
+def _digest(door: Door, row: Incident, policy: plan.Policy, pages_url: str) -> acts.FileNotice:
     title, text = messages.digest(policy.items_per_project_hour, f"{pages_url}/")
     tag = plan.incident_tag(door.organization_url, f"digest:{row.project_id}:{now():%Y-%m-%d}")
-    return plan.FileNotice(row.project_id, title, text, tag)
+    return acts.FileNotice(row.project_id, title, text, tag)
 
 
-def _carry_out(
-    door: Door, engine: Engine, policy: plan.Policy, incident_id: int, action: plan.Action, *, worker: str
+def carry_out(
+    door: Door, engine: Engine, policy: plan.Policy, incident_id: int, action: acts.Act, *, worker: str
 ) -> publish.Outcome:
-    run = action.finding.run if isinstance(action, plan.FileWorkItem | plan.PostThread) else None
+    """Do it, once, whatever crashes meanwhile. Raises Snooze while another worker is at it."""
     with effects.intent(
         engine,
-        key=plan.key(action, incident_id),
-        kind=plan.kind(action),
+        key=action.key(incident_id),
+        kind=action.name,
         worker=worker,
-        run_key=str(run.ref) if run else "",
+        run_key=action.run_key,
         incident_id=incident_id,
-        repeated=plan.is_repeated(action),
+        repeated=action.is_repeated,
     ) as effect:
         if not effect.done:
             outcome = publish.carry_out(door, action, attempts=effect.attempts, policy=policy)

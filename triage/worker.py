@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from triage import azdo, jobs, link, logs, match, owner, plan, publish, record, renewal, sweep, tell
+from triage import azdo, jobs, link, logs, match, mend, owner, plan, publish, record, renewal, sweep, tell
 from triage.domain import Evidence, Finding, RunRef
 from triage.errors import AccessRefused, Cancel, JobError, RetryLater, Snooze, TriageError
 
@@ -73,7 +73,9 @@ def knowledge(settings: Settings) -> Knowledge:
             area=settings.owners.default_area,
             assignee=settings.owners.default_assignee,
         ),
-        policy=plan.Policy.from_settings(settings.policy, default_assignee=settings.owners.default_assignee),
+        policy=plan.Policy.from_settings(
+            settings.policy, settings.after_renewal, default_assignee=settings.owners.default_assignee
+        ),
         pages_url=settings.pages_url,
         own_secrets=tuple(
             secret.get_secret_value()
@@ -269,6 +271,7 @@ class Worker(threading.Thread):
         rounds = {
             jobs.Kind.SWEEP: self.settings.sweep.every_seconds,
             jobs.Kind.WATCH: self.settings.watch.every_seconds,
+            jobs.Kind.MEND: self.settings.after_renewal.every_seconds,
         }
         for kind, period in rounds.items():
             if period:
@@ -283,6 +286,8 @@ class Worker(threading.Thread):
                 return tell.incident(door, self.engine, self.known.policy, self.known.pages_url, job)
             case jobs.Kind.MERGE:
                 return tell.merge(door, self.engine, job)
+            case jobs.Kind.MEND:
+                return mend.round_of(door, self.engine, self.known.policy, job)
             case jobs.Kind.SWEEP:
                 return str(sweep.round_of(door, self.engine, self.settings.sweep))
             case _:

@@ -13,7 +13,7 @@ from sqlmodel import Session, select, update
 
 from tests import findings
 from tests.publish.conftest import POLICY, Stage
-from triage import azdo, db, jobs, plan, publish, record, tell
+from triage import acts, azdo, db, jobs, plan, publish, record, tell
 from triage.db import Incident, Job
 from triage.errors import RetryLater, Snooze
 from triage.sandbox.organisation import Fault
@@ -191,7 +191,9 @@ def test_an_item_filed_twice_is_closed_but_for_the_one_that_triage_knows(
     tell_it(stage.door, engine, telling(engine))
     incident = the_incident(engine)
     stage.organisation.search_lag_seconds = 60  # another triage files it, too, and neither can know
-    other = plan.FileWorkItem(stage.finding(), incident.tag, "http://127.0.0.1:8080/incidents/5")
+    other = acts.FileWorkItem(
+        stage.finding(), publish.title(stage.finding()), incident.tag, "http://127.0.0.1:8080/incidents/5"
+    )
     double = int(stage.do(other).remote_id)
     stage.organisation.search_lag_seconds = 0
     with Session(engine) as session, session.begin():

@@ -8,8 +8,8 @@ import pytest
 
 from tests import findings
 from tests.publish.conftest import TAG, Stage
+from triage.acts import PostThread, TagRun
 from triage.errors import RetryLater
-from triage.plan import PostThread, TagRun
 from triage.sandbox.organisation import Fault
 
 

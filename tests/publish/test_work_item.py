@@ -9,9 +9,9 @@ import pytest
 
 from tests import findings
 from tests.publish.conftest import POLICY, TAG, Stage
+from triage.acts import FileWorkItem, TellClosed, UpdateWorkItem
 from triage.domain import Owner, OwnerMethod
 from triage.errors import RetryLater
-from triage.plan import FileWorkItem, TellClosed, UpdateWorkItem
 from triage.sandbox.organisation import Fault, minutes_ago
 
 if TYPE_CHECKING:
@@ -263,4 +263,4 @@ def closed(stage: Stage, number: int, **keywords: Any) -> TellClosed:
 
 
 def stage_action(stage: Stage) -> FileWorkItem:
-    return FileWorkItem(stage.finding(), TAG, "http://127.0.0.1:8080/incidents/5")
+    return FileWorkItem(stage.finding(), "[triage] It has expired", TAG, "http://127.0.0.1:8080/incidents/5")

@@ -30,6 +30,7 @@ _TIMELINE = (_BUILD, "8baac422-4c6e-4de5-8532-db96d92acffa", "7.1-preview.2")
 _LOGS = (_BUILD, "35a80daf-7f30-45fc-86e8-6b813d9c90df", "7.1-preview.2")
 _DEFINITIONS = (_BUILD, "dbeaf647-6167-421a-bda9-c9327b25e2e6", "7.1-preview.7")
 _TAGS = (_BUILD, "6e6114b2-8161-44c8-8f6c-c5505782427f", "7.1-preview.3")
+_STAGES = (_BUILD, "b8aac6c9-744b-46e1-88fc-3550969f9313", "7.1-preview.1")
 _ENDPOINTS = (_ENDPOINT, "e85f1c62-adfc-4b74-b618-11a150fb195e", "7.1-preview.4")
 _HISTORY = (_ENDPOINT, "10a16738-9299-4cd1-9a81-fd23ad6200d0", "7.1-preview.1")
 _CREATE = (_WORK, "62d3d110-0047-428c-ad3c-4fe872c91c74", "7.1-preview.3")
@@ -219,6 +220,39 @@ class Door:
     def add_tag(self, ref: RunRef, tag: str) -> None:
         """Tag a run; doing it twice is doing it once."""
         self._wire.send("PUT", *_TAGS, route={"project": ref.project, "buildId": ref.id, "tag": tag})
+
+    def change_tags(self, ref: RunRef, *, add: str, remove: str) -> None:
+        """Put one tag on a run and take another off; doing it twice is doing it once."""
+        route: dict[str, str | int] = {"project": ref.project, "buildId": ref.id}
+        change = {"tagsToAdd": [add], "tagsToRemove": [remove]}
+        self._wire.send("PATCH", *_TAGS, route=route, content=change)
+
+    def retry_stage(self, ref: RunRef, stage: str) -> None:
+        """Run the failed jobs of a stage again, and the stages that wait for it."""
+        self._wire.send(
+            "PATCH",
+            *_STAGES,
+            route={"project": ref.project, "buildId": ref.id, "stageRefName": stage},
+            content={"state": "retry", "forceRetryAllJobs": False},
+        )
+
+    def succeeded_runs(self, project_id: str, pipeline_id: int, since: datetime) -> tuple[Run, ...]:
+        """Return the newest runs of a pipeline that succeeded since, a page of them."""
+        query: dict[str, str | int] = {
+            "definitions": pipeline_id,
+            "statusFilter": "completed",
+            "resultFilter": "succeeded",
+            "minTime": _wire_time(since),
+            "queryOrder": "finishTimeDescending",
+            "$top": 5,
+        }
+        body = self._wire.get(*_BUILDS, route={"project": project_id}, query=query)
+        found = [(shapes.whole(each, "id"), each) for each in shapes.items(body, "value")]
+        return tuple(
+            shapes.run(RunRef(project_id, number), each, self.run_url(project_id, number))
+            for number, each in found
+            if number is not None
+        )
 
     # Service connections
 

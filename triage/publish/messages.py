@@ -13,6 +13,7 @@ from triage.publish.safe import fenced, visible, words
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from triage.acts import Earlier
     from triage.domain import Attribution, Evidence, Finding, Recipe, Run
 
 _TITLE_MAX = 255
@@ -52,6 +53,25 @@ If this is not the cause, close the item and say why in a comment."""
 _STILL_FAILING = """\
 This item is closed, but the credential still breaks runs: {run} failed for the same reason \
 afterwards. Please look again. triage says this only once."""
+
+_ENDED = """\
+**It works again.** {proof}{what}"""
+
+_WHAT_NOW = {
+    "close": " triage closes this item, and opens it again should a run fail of it soon.",
+    "resolve": " triage sets this item to resolved, and opens it again should a run fail of it soon.",
+    "comment": " Please close this item.",
+}
+
+_CAME_BACK = """\
+**It fails again.** {run} failed for the same reason after the credential had worked. Perhaps it was \
+renewed in one place only, or the pipeline uses an older copy."""
+
+_THREAD_END = """\
+**It works again.** {what} has been renewed: run the pipeline again.
+
+{marker}
+"""
 
 _DUPLICATE = """\
 This credential was filed twice at the same moment. Work item #{keep} stays, where its runs are told; \
@@ -99,16 +119,19 @@ def work_item(
     remark: str = "",
     pipelines: Sequence[Run] = (),
     count: int = 1,
+    earlier: Sequence[tuple[Earlier, str]] = (),
 ) -> str:
     """Return the body of a work item, Markdown: what broke, whose, the steps, the evidence.
 
     `remark` is a sentence of ours about how the item was filed, such as a refused assignee; `pipelines`
-    are the first runs of the pipelines it breaks, `count` how many runs it broke before it was filed.
+    are the first runs of the pipelines it breaks, `count` how many runs it broke before it was filed,
+    `earlier` the times it had to be renewed before, each with the page of its work item.
     """
     parts = [
         _what_broke(finding),
         _doubts(finding),
         _reasons(finding, remark),
+        _before(finding, earlier),
         "## Renew it",
         _recipe(finding.recipe),
         "## What it breaks",
@@ -148,6 +171,23 @@ def further_runs(runs: Sequence[Run], more: int, count: int, incident_page: str)
 def still_failing(run: Run) -> str:
     """Return the comment on a work item that was closed too early, Markdown."""
     return _STILL_FAILING.format(run=_run(run))
+
+
+def ended(proof: str, after: str) -> str:
+    """Return the comment on a work item whose credential works again, Markdown; `after` is the policy."""
+    return _ENDED.format(proof=proof, what=_WHAT_NOW[after])
+
+
+def came_back(run: Run) -> str:
+    """Return the comment on a work item that is opened again, Markdown."""
+    return _CAME_BACK.format(run=_run(run))
+
+
+def thread_end(finding: Finding, *, marker: str) -> str:
+    """Return the comment on a pull request whose pipeline can be run again, Markdown."""
+    connection = finding.connection
+    name = f"The credential of the service connection **{words(connection.name)}**" if connection else ""
+    return _THREAD_END.format(what=name or "The credential of this pipeline", marker=marker_line(marker))
 
 
 def thread(finding: Finding, *, work_item_url: str | None, work_item: int | None, marker: str) -> str:
@@ -239,6 +279,23 @@ def _reasons(finding: Finding, remark: str) -> str:
     if remark:
         lines.append(f"- **How it was filed:** {remark}")
     return "\n".join(lines)
+
+
+def _before(finding: Finding, earlier: Sequence[tuple[Earlier, str]]) -> str:
+    """Return that it happened before, and the way out; "" when it did not."""
+    if not earlier:
+        return ""
+    lines = []
+    for each, page in earlier:
+        who = f", renewed by {words(each.renewed_by)}" if each.renewed_by else ""
+        until = f" to {each.closed_at:%Y-%m-%d}" if each.closed_at else ""
+        item = f", [work item {each.work_item}]({page})" if page else ""
+        lines.append(f"- {each.opened_at:%Y-%m-%d}{until}{who}{item}")
+    ways = [name for name, _ in finding.recipe.alternatives]
+    out = f" **Consider ending this for good: {ways[0]}; the steps are below.**" if ways else ""
+    times = "once" if len(earlier) == 1 else f"{len(earlier)} times"
+    told = f"This credential had to be renewed {times} before.{out}"
+    return "\n".join(["## It happened before", told, "", *lines])
 
 
 def _recipe(recipe: Recipe) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from triage.azdo import FieldRefused, RevisionConflict
 from triage.errors import Cancel, RetryLater
+from triage.plan import RENEWED
 from triage.publish import messages
 from triage.publish.outcome import Outcome
 from triage.publish.safe import visible, words
@@ -16,9 +17,18 @@ from triage.publish.safe import visible, words
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from triage.acts import (
+        Earlier,
+        EndWorkItem,
+        FileNotice,
+        FileWorkItem,
+        ReopenWorkItem,
+        TellClosed,
+        UpdateWorkItem,
+    )
     from triage.azdo import Door, WorkItem
     from triage.domain import Run
-    from triage.plan import FileNotice, FileWorkItem, Policy, TellClosed, UpdateWorkItem
+    from triage.plan import Policy
 
 _REPRO = "Microsoft.VSTS.TCM.ReproSteps"
 _DESCRIPTION = "System.Description"
@@ -46,7 +56,7 @@ class _Draft:
     relations: tuple[dict[str, Any], ...] = ()
 
 
-def file(door: Door, action: FileWorkItem, *, in_doubt: bool, policy: Policy) -> Outcome:
+def file(door: Door, action: FileWorkItem, policy: Policy, *, in_doubt: bool) -> Outcome:
     """Create the incident's work item, or adopt the one that is there.
 
     When an earlier attempt may have created it, the search index is given time to know.
@@ -54,13 +64,13 @@ def file(door: Door, action: FileWorkItem, *, in_doubt: bool, policy: Policy) ->
     finding, project = action.finding, action.finding.run.project_id
     there = _open_items(door, project, action.incident_tag, in_doubt=in_doubt, policy=policy)
     if not there:
-        return _outcome(_create(door, _draft(action, policy), policy), "filed")
+        return _outcome(_create(door, _draft(door, action, policy), policy), "filed")
     _tell(door, project, there[0].id, (finding.run, *action.pipelines), messages.adopted(finding.run))
     others = f" (the same incident: {', '.join(str(each.id) for each in there[1:])})" if there[1:] else ""
     return _outcome(there[0], f"adopted{others}")
 
 
-def file_notice(door: Door, action: FileNotice, *, in_doubt: bool, policy: Policy) -> Outcome:
+def file_notice(door: Door, action: FileNotice, policy: Policy, *, in_doubt: bool) -> Outcome:
     """Create a work item of triage's own, or return the one that is there."""
     if there := _open_items(door, action.project, action.notice_tag, in_doubt=in_doubt, policy=policy):
         return _outcome(there[0], "is there already")
@@ -77,25 +87,99 @@ def file_notice(door: Door, action: FileNotice, *, in_doubt: bool, policy: Polic
 
 def close(door: Door, project: str, number: int, said: str) -> Outcome:
     """Close a work item of ours with a comment, unless somebody has done so. People's edits stay."""
+    return _move(door, project, number, said, ("Completed",), None)
+
+
+def end(door: Door, action: EndWorkItem, policy: Policy) -> Outcome:
+    """Say that it works again; close or resolve it where that is the policy. People's edits stay."""
+    wanted = {"close": ("Completed",), "resolve": ("Resolved", "Completed"), "comment": ()}
+    said = messages.ended(action.proof, policy.work_item_after)
+    tags = (policy.tag, RENEWED)
+    return _move(door, action.project, action.work_item, said, wanted[policy.work_item_after], tags)
+
+
+def reopen(door: Door, action: ReopenWorkItem, policy: Policy) -> Outcome:
+    """Open an item of ours again; one that a person holds open only hears of it."""
+    project = action.project
+    for _ in range(_CONFLICTS_MAX):
+        item = door.work_item(project, action.work_item)
+        if item is None:
+            return _gone(action.work_item)
+        link = _build_link(action.run.ref.id)
+        if _is_linked(item, link):
+            return _outcome(item, "knew already that it fails again")
+        patch = [
+            {"op": "test", "path": "/rev", "value": item.revision},
+            _add("/relations/-", link),
+            _add("/fields/System.History", messages.html(messages.came_back(action.run))),
+            _tags(item, add=policy.tag, remove=RENEWED),
+        ]
+        state = _state_of(door, project, item, ("InProgress", "Proposed"))
+        if state and _category(door, project, item) in {"Completed", "Resolved"}:
+            patch.append(_add("/fields/System.State", state))
+        try:
+            return _outcome(door.update_work_item(project, item.id, patch), "opened again")
+        except RevisionConflict:
+            continue
+    raise RetryLater(f"Work item {action.work_item} changes faster than triage can write to it.")
+
+
+def _move(
+    door: Door,
+    project: str,
+    number: int,
+    said: str,
+    categories: tuple[str, ...],
+    tags: tuple[str, str] | None,
+) -> Outcome:
+    """Comment on an item and move it to a state of the first category there is, once."""
     for _ in range(_CONFLICTS_MAX):
         item = door.work_item(project, number)
         if item is None:
             return _gone(number)
-        if _is_done(door, project, item):
-            return _outcome(item, "was closed already")
-        states = door.work_item_states(project, str(item.fields.get("System.WorkItemType")))
-        done = next((name for name, category in states.items() if category == "Completed"), None)
+        is_told = tags is not None and tags[1] in _split(str(item.fields.get("System.Tags") or ""))
+        if is_told or _is_done(door, project, item):
+            return _outcome(item, "was ended already")
         patch = [
             {"op": "test", "path": "/rev", "value": item.revision},
             _add("/fields/System.History", messages.html(said)),
         ]
-        if done:
-            patch.append(_add("/fields/System.State", done))
+        if tags is not None:
+            patch.append(_tags(item, add=tags[1], remove=tags[0]))
+        if state := _state_of(door, project, item, categories):
+            patch.append(_add("/fields/System.State", state))
         try:
-            return _outcome(door.update_work_item(project, number, patch), "closed")
+            return _outcome(door.update_work_item(project, number, patch), "ended" if state else "told")
         except RevisionConflict:
             continue
     raise RetryLater(f"Work item {number} changes faster than triage can write to it.")
+
+
+def _state_of(door: Door, project: str, item: WorkItem, categories: tuple[str, ...]) -> str | None:
+    """Return a state of the item's type that is of the first of these categories that has one."""
+    states = door.work_item_states(project, str(item.fields.get("System.WorkItemType")))
+    for category in categories:
+        for name, of in states.items():
+            if of == category:
+                return name
+    return None
+
+
+def _category(door: Door, project: str, item: WorkItem) -> str:
+    states = door.work_item_states(project, str(item.fields.get("System.WorkItemType")))
+    return states.get(str(item.fields.get("System.State")), "")
+
+
+def _is_linked(item: WorkItem, link: dict[str, Any]) -> bool:
+    return any(str(each.get("url")).lower() == link["url"].lower() for each in item.relations)
+
+
+def closed_at(door: Door, project: str, number: int) -> datetime | None:
+    """Return when somebody closed a work item, None while it is open or when it is gone."""
+    item = door.work_item(project, number)
+    if item is None or not _is_done(door, project, item):
+        return None
+    return _closed(item)
 
 
 def merge(door: Door, project: str, tag: str, keep: int) -> list[int]:
@@ -225,7 +309,7 @@ def _type(door: Door, project: str, policy: Policy) -> tuple[str, str]:
     return kind, _REPRO if _REPRO in types[kind] else _DESCRIPTION
 
 
-def _draft(action: FileWorkItem, policy: Policy) -> _Draft:
+def _draft(door: Door, action: FileWorkItem, policy: Policy) -> _Draft:
     finding = action.finding
     assignees = dict.fromkeys(a for a in (finding.owner.assignee, policy.default_assignee) if a)
     runs = dict.fromkeys(run.ref.id for run in (finding.run, *action.pipelines))
@@ -241,7 +325,7 @@ def _draft(action: FileWorkItem, policy: Policy) -> _Draft:
         )
     return _Draft(
         project=finding.run.project_id,
-        title=messages.title(finding),
+        title=action.title,
         body=lambda remark: messages.work_item(
             finding,
             incident_tag=action.incident_tag,
@@ -249,12 +333,17 @@ def _draft(action: FileWorkItem, policy: Policy) -> _Draft:
             remark=remark,
             pipelines=action.pipelines,
             count=action.count,
+            earlier=[(each, _page(door, finding.run.project_name, each)) for each in action.earlier],
         ),
         tags=("triage", policy.tag, action.incident_tag),
         assignees=tuple(assignees),
         area=finding.owner.area,
         relations=tuple(relations),
     )
+
+
+def _page(door: Door, project: str, earlier: Earlier) -> str:
+    return door.work_item_url(project, earlier.work_item) if earlier.work_item else ""
 
 
 def _add(path: str, value: Any) -> dict[str, Any]:
@@ -271,20 +360,28 @@ def _build_link(run_id: int) -> dict[str, Any]:
 
 def _is_done(door: Door, project: str, item: WorkItem) -> bool:
     """Return whether a person has closed it; a process names its states as it likes."""
-    states = door.work_item_states(project, str(item.fields.get("System.WorkItemType")))
-    return states.get(str(item.fields.get("System.State"))) in {"Completed", "Removed"}
+    return _category(door, project, item) in {"Completed", "Removed"}
 
 
 def _changed_after(item: WorkItem, run: Run) -> bool:
     """Return whether the item was closed after the run failed, so that it may well be mended."""
+    closed = _closed(item)
+    return closed is not None and run.finished_at is not None and closed >= run.finished_at
+
+
+def _closed(item: WorkItem) -> datetime | None:
     told = next((str(item.fields[name]) for name in _CLOSED_AT if item.fields.get(name)), "")
-    if not told or run.finished_at is None:
-        return False
-    return datetime.fromisoformat(told) >= run.finished_at
+    return datetime.fromisoformat(told) if told else None
 
 
 def _split(tags: str) -> set[str]:
     return {tag.strip() for tag in tags.split(";")}
+
+
+def _tags(item: WorkItem, *, add: str, remove: str) -> dict[str, Any]:
+    tags = {*_split(str(item.fields.get("System.Tags") or "")), add} - {remove, ""}
+    # "add" would only add to what is there.
+    return {"op": "replace", "path": "/fields/System.Tags", "value": "; ".join(sorted(tags))}
 
 
 def _gone(number: int) -> Outcome:

@@ -91,7 +91,7 @@ def incidents(engine: Engine) -> list[dict[str, Any]]:
     with Session(engine) as session:
         query = (
             select(Incident)
-            .where(Incident.state == "open")
+            .where(Incident.state != "closed")
             .order_by(col(Incident.last_seen_at).desc())
             .limit(_LIST_MAX)
         )
