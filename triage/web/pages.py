@@ -80,18 +80,17 @@ def incidents(engine: Engine) -> list[dict[str, Any]]:
     """Return the open incidents, the one seen last first, each with how many runs it broke."""
     with Session(engine) as session:
         broken = (
-            select(FindingRow.incident_id, func.count(func.distinct(FindingRow.run_row)).label("runs"))
-            .group_by(col(FindingRow.incident_id))
-            .subquery()
+            select(func.count(func.distinct(FindingRow.run_row)))
+            .where(FindingRow.incident_id == Incident.id)
+            .scalar_subquery()
         )
         query = (
-            select(Incident, broken.c.runs)
-            .join(broken, broken.c.incident_id == Incident.id, isouter=True)
+            select(Incident, broken)
             .where(Incident.state == "open")
             .order_by(col(Incident.last_seen_at).desc())
             .limit(_LIST_MAX)
         )
-        return [{**_plain(row, but={"renewal"}), "runs": count or 0} for row, count in session.exec(query)]
+        return [{**_plain(row, but={"renewal"}), "runs": count} for row, count in session.exec(query)]
 
 
 def incident(engine: Engine, number: int) -> dict[str, Any]:
@@ -156,7 +155,8 @@ def troubled(engine: Engine) -> list[dict[str, Any]]:
 def _waiting(session: Session, project: str, number: int) -> dict[str, Any]:
     """Return what is known of a run that no worker has read yet. Raises 404."""
     spelt = col(Job.project).in_((project, project.lower()))
-    job = session.exec(select(Job).where(Job.run_id == number, spelt).order_by(col(Job.id).desc())).first()
+    newest = select(Job).where(Job.run_id == number, spelt).order_by(col(Job.id).desc()).limit(1)
+    job = session.exec(newest).first()
     if job is None:
         raise HTTPException(404, f"triage has not been told of run {number} in {project}.")
     return {**_plain(job), "project_name": project, "conclusion": _so_far(job), "findings": []}
