@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import random
 import uuid
-from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
-from sqlmodel import Session, col, func, or_, select, update
+from sqlmodel import Session, col, func, select, update
 
-from triage.db import Job, now
+from triage.db import Job, now, one_at_a_time, present
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement
@@ -37,6 +37,7 @@ class State(StrEnum):
     QUARANTINED = "quarantined"  # took its worker down too often
 
 
+UNFINISHED = (State.AVAILABLE, State.RUNNING, State.RETRYABLE)
 FINISHED = (State.COMPLETED, State.DISCARDED, State.CANCELLED, State.QUARANTINED)
 
 
@@ -52,6 +53,7 @@ def put(engine: Engine, ref: RunRef, *, marker: str = "") -> bool:
     keys = [key] + [f"{ref}@{int(marker) + off}" for off in (-1, 1) if marker.isdecimal()]
     try:
         with Session(engine) as session, session.begin():
+            one_at_a_time(session.connection(), f"put {ref}")  # a neighbour's key differs from ours
             if session.exec(select(Job.id).where(col(Job.run_key).in_(keys))).first() is not None:
                 return False
             session.add(
@@ -61,6 +63,7 @@ def put(engine: Engine, ref: RunRef, *, marker: str = "") -> bool:
                     run_id=ref.id,
                     kind=ref.kind,
                     environment_id=ref.environment_id,
+                    available_at=present(),
                 )
             )
     except IntegrityError:  # told twice at the same moment
@@ -93,13 +96,13 @@ def claim(engine: Engine, worker: str, *, lease_seconds: float = LEASE_SECONDS) 
                 continue
             # New for each claim, so that not even the same worker can write under a lease it lost.
             job.state, job.lease = State.RUNNING, f"{worker}/{uuid.uuid4().hex[:8]}"
-            job.lease_until = now() + timedelta(seconds=lease_seconds)
+            job.lease_until = present(lease_seconds)
             return job
 
 
 def extend(engine: Engine, job: Job, *, lease_seconds: float = LEASE_SECONDS) -> bool:
     """Keep a lease alive; False when it is lost."""
-    return _write(engine, job, lease_until=now() + timedelta(seconds=lease_seconds))
+    return _write(engine, job, lease_until=present(lease_seconds))
 
 
 def complete(engine: Engine, job: Job, outcome: str) -> bool:
@@ -138,7 +141,7 @@ def replay(engine: Engine, job_id: int) -> bool:
         done = session.exec(
             update(Job)
             .where(col(Job.id) == job_id, col(Job.state).in_(FINISHED))
-            .values(state=State.AVAILABLE, available_at=now(), **fresh)
+            .values(state=State.AVAILABLE, available_at=present(), **fresh)
         )
         return bool(done.rowcount)
 
@@ -146,18 +149,26 @@ def replay(engine: Engine, job_id: int) -> bool:
 def unfinished(engine: Engine) -> int:
     """Return how many jobs wait or run."""
     with Session(engine) as session:
-        return session.exec(select(func.count()).where(col(Job.state).not_in(FINISHED))).one()
+        return session.exec(select(func.count()).where(_unfinished())).one()
+
+
+def _unfinished() -> ColumnElement[bool]:
+    """Return the condition of the partial index, its values spelt out so that databases see that it fits."""
+    return col(Job.state).in_(sa.bindparam("unfinished", UNFINISHED, expanding=True, literal_execute=True))
 
 
 def _claimable() -> ColumnElement[bool]:
-    waiting = col(Job.state).in_((State.AVAILABLE, State.RETRYABLE)) & (col(Job.available_at) <= now())
-    abandoned = (col(Job.state) == State.RUNNING) & (col(Job.lease_until) < now())
-    return or_(waiting, abandoned)
+    # A job that runs was due: one range of the index holds all that can be claimed.
+    due: ColumnElement[bool] = col(Job.available_at) <= present()
+    abandoned = col(Job.lease_until) < present()
+    return sa.and_(_unfinished(), due, (col(Job.state) != State.RUNNING) | abandoned)
 
 
 def _later(engine: Engine, job: Job, seconds: float, **values: object) -> bool:
-    at = now() + timedelta(seconds=seconds)
-    return _write(engine, job, state=State.RETRYABLE, available_at=at, lease=None, lease_until=None, **values)
+    due = present(seconds)
+    return _write(
+        engine, job, state=State.RETRYABLE, available_at=due, lease=None, lease_until=None, **values
+    )
 
 
 def _finish(engine: Engine, job: Job, state: State, **values: object) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
@@ -13,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select, update
 
 from triage import renewal
-from triage.db import Effect, FindingRow, Incident, TriagedRun, now
+from triage.db import Effect, FindingRow, Incident, TriagedRun, now, present
 from triage.errors import Snooze
 
 if TYPE_CHECKING:
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 
     from triage.domain import Finding, Run
 
-_EFFECT_LEASE = timedelta(seconds=180)  # longer than any one act on Azure DevOps may take
+_EFFECT_LEASE_SECONDS = 180.0  # longer than any one act on Azure DevOps may take
 _BUSY_SECONDS = 2.0
 
 
@@ -173,12 +172,14 @@ def _write_down(engine: Engine, *, key: str, kind: str, run_key: str, incident_i
 def _take(engine: Engine, *, key: str, kind: str, worker: str, repeated: bool) -> Effect:
     """Lease an effect that is still to be done."""
     with Session(engine, expire_on_commit=False) as session, session.begin():
-        free = (col(Effect.lease).is_(None)) | (col(Effect.lease_until) < now()) | (Effect.lease == worker)
+        free = (
+            (col(Effect.lease).is_(None)) | (col(Effect.lease_until) < present()) | (Effect.lease == worker)
+        )
         to_do = sa.true() if repeated else col(Effect.state) != "done"
         session.exec(
             update(Effect)
             .where(col(Effect.key) == key, to_do, free)
-            .values(lease=worker, lease_until=now() + _EFFECT_LEASE, attempts=Effect.attempts + 1)
+            .values(lease=worker, lease_until=present(_EFFECT_LEASE_SECONDS), attempts=Effect.attempts + 1)
         )
         effect = session.exec(select(Effect).where(Effect.key == key)).one()
         if (repeated or effect.state != "done") and effect.lease != worker:
@@ -222,7 +223,7 @@ def _pipeline_seen(session: Session, incident_id: int, pipeline_id: int, but: in
             FindingRow.incident_id == incident_id, TriagedRun.pipeline_id == pipeline_id, TriagedRun.id != but
         )
     )
-    return session.exec(query).first() is not None
+    return session.exec(query.limit(1)).first() is not None
 
 
 def _incident(found: Finding, *, key: str, tag: str, title: str) -> Incident:
