@@ -16,21 +16,12 @@ from triage.domain import RunRef
 from triage.jobs import State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
+    from collections.abc import Callable
 
     from sqlalchemy.engine import Engine
 
 PROJECT = "11111111-2222-3333-4444-555555555555"
 RUN = RunRef(PROJECT, 42)
-
-
-@pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    made = db.open_engine(f"sqlite:///{tmp_path}/triage.db")
-    db.migrate(made)
-    yield made
-    made.dispose()
 
 
 def stored(engine: Engine) -> Job:
@@ -152,7 +143,7 @@ def test_a_snoozed_job_comes_back_at_its_time(engine: Engine) -> None:
     put(engine)
     jobs.snooze(engine, claimed(engine), 60, "throttled")
     assert jobs.claim(engine, "a") is None
-    change(engine, available_at=db.now())
+    change(engine, available_at=db.present())
     assert claimed(engine).run_id == 42
 
 
@@ -181,7 +172,7 @@ def test_a_job_that_kills_its_workers_is_put_in_quarantine(engine: Engine) -> No
 
 def test_quarantine_does_not_hold_up_the_next_job(engine: Engine) -> None:
     put(engine)
-    change(engine, state=State.RUNNING, crashes=jobs.MAX_CRASHES, lease="dead", lease_until=db.now())
+    change(engine, state=State.RUNNING, crashes=jobs.MAX_CRASHES, lease="dead", lease_until=db.present(-1))
     jobs.put(engine, RunRef(PROJECT, 43))
     assert claimed(engine).run_id == 43
 

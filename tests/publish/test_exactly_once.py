@@ -10,26 +10,15 @@ import pytest
 
 from tests import findings
 from tests.publish.conftest import POLICY, Stage
-from triage import azdo, db, match, plan, publish, record, renewal, worker
+from triage import azdo, match, plan, publish, record, renewal, worker
 from triage.errors import RetryLater, Snooze
 from triage.owner import Fallback
 from triage.sandbox.organisation import Fault
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
     from sqlalchemy.engine import Engine
 
     from triage.domain import Finding
-
-
-@pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    engine = db.open_engine(f"sqlite:///{tmp_path}/triage.db")
-    db.migrate(engine)
-    yield engine
-    engine.dispose()
 
 
 @pytest.fixture
