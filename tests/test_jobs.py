@@ -130,7 +130,11 @@ def test_workers_whose_clocks_differ_share_the_work(
         assert each.stdout is not None
         clocks.append(datetime.fromisoformat(each.stdout.readline().decode().removeprefix("ready ").strip()))
     assert clocks[1] - clocks[0] > timedelta(hours=1.9)
-    ended = [(each.communicate(b"go\n", timeout=60)[1].decode(), each.returncode) for each in workers]
+    for each in workers:
+        assert each.stdin is not None
+        each.stdin.write(b"go\n")
+        each.stdin.flush()
+    ended = [(each.communicate(timeout=60)[1].decode(), each.returncode) for each in workers]
     assert ended == [("", 0)] * len(workers)
     runs = [*range(1, 31), 999, 1001]
     lines = [f"{run} after 0 crashes" for run in runs for _ in range(1 if run % 5 else 2)]
