@@ -42,13 +42,18 @@ class Databases:
         yield self.server.url(name)
         self.server.drop(name)
 
+    @property
+    def programs(self) -> Path:
+        """Where PostgreSQL is. Skips the test when it is missing, and fails it in CI."""
+        found = postgres.programs()
+        if found is None:
+            (pytest.fail if os.environ.get("CI") else pytest.skip)(postgres.MISSING)
+        return found
+
     @cached_property
     def server(self) -> postgres.Server:
-        """The server of this process's tests. Skips the test when there is no PostgreSQL, except in CI."""
-        programs = postgres.programs()
-        if programs is None:
-            (pytest.fail if os.environ.get("CI") else pytest.skip)(postgres.MISSING)
-        return postgres.Server(programs)
+        """The server of this process's tests."""
+        return postgres.Server(self.programs)
 
     @cached_property
     def _sqlite(self) -> Path:
