@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import sys
 from datetime import datetime, timedelta, timezone
@@ -18,8 +17,8 @@ from alembic.migration import MigrationContext
 from sqlalchemy import inspect, text
 from sqlmodel import Session, SQLModel, select
 
-from triage import db, jobs
-from triage.db import Delivery, Incident, Job
+from triage import db
+from triage.db import Delivery, Incident
 from triage.errors import UsageError
 
 if TYPE_CHECKING:
@@ -49,13 +48,6 @@ def test_the_migrations_make_exactly_the_tables(empty: Engine) -> None:
     with empty.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, SQLModel.metadata) == []
-
-
-def test_the_index_of_a_claim_holds_every_job_that_is_not_finished() -> None:
-    (index,) = (each for each in Job.__table__.indexes if each.name == "ix_job_unfinished")  # type: ignore[attr-defined]
-    for kind in ("sqlite", "postgresql"):
-        states = re.findall(r"'(\w+)'", str(index.dialect_options[kind]["where"]))
-        assert set(states) == set(jobs.UNFINISHED) == set(jobs.State) - set(jobs.FINISHED)
 
 
 def test_migrating_twice_changes_nothing(empty: Engine) -> None:

@@ -274,3 +274,25 @@ def test_the_job_that_waited_longest_comes_first(engine: Engine) -> None:
         early = db.now() - timedelta(hours=1)
         session.exec(update(Job).where(col(Job.run_id) == 3).values(available_at=early))
     assert claimed(engine).run_id == 3
+
+
+def test_exactly_the_finished_states_have_an_end(engine: Engine) -> None:
+    ends: dict[State, Callable[[Job], bool]] = {
+        State.COMPLETED: lambda job: jobs.complete(engine, job, "done"),
+        State.CANCELLED: lambda job: jobs.cancel(engine, job, "gone"),
+        State.DISCARDED: lambda job: jobs.retry(engine, job, "broken"),
+        State.RETRYABLE: lambda job: jobs.snooze(engine, job, 60, "throttled"),
+    }
+    for number in range(1, len(ends) + 1):
+        jobs.put(engine, RunRef(PROJECT, number))
+    change(engine, attempts=jobs.MAX_ATTEMPTS - 1)
+    for end in ends.values():
+        assert end(claimed(engine))
+    jobs.put(engine, RunRef(PROJECT, 98))
+    while jobs.claim(engine, "dying", lease_seconds=-1):
+        pass
+    jobs.put(engine, RunRef(PROJECT, 99))
+    with Session(engine) as session:
+        ended = {job.state: job.finished_at is not None for job in session.exec(select(Job))}
+    assert ended == {state: state in jobs.FINISHED for state in State if state != State.RUNNING}
+    assert jobs.unfinished(engine) == 2

@@ -107,7 +107,7 @@ class Delivery(SQLModel, table=True):
     run_key: str = Field(default="", index=True)
 
 
-_UNFINISHED = sa.text("state IN ('available', 'running', 'retryable')")  # as jobs.UNFINISHED lists them
+_UNFINISHED = sa.text("finished_at IS NULL")
 
 
 class Job(SQLModel, table=True):
@@ -128,7 +128,7 @@ class Job(SQLModel, table=True):
     kind: str = "build"
     environment_id: int | None = None
     state: str = Field(default="available", index=True)  # see jobs.State
-    available_at: datetime = _time(default_factory=now, index=True)
+    available_at: datetime = _time(default_factory=now)
     created_at: datetime = _time(default_factory=now)
     finished_at: datetime | None = _time(default=None)
     attempts: int = 0  # failures; a snooze is none

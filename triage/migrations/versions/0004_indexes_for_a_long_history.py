@@ -8,7 +8,7 @@ down_revision = "0002"
 branch_labels = None
 depends_on = None
 
-_UNFINISHED = sa.text("state IN ('available', 'running', 'retryable')")
+_UNFINISHED = sa.text("finished_at IS NULL")
 
 
 def upgrade() -> None:
@@ -20,6 +20,7 @@ def upgrade() -> None:
         postgresql_where=_UNFINISHED,
         sqlite_where=_UNFINISHED,
     )
+    op.drop_index("ix_job_available_at", "job")  # the one above is as good and shorter
     op.create_index("ix_job_run_id", "job", ["run_id"])
     op.create_index("ix_run_triaged_at", "run", ["triaged_at"])
     op.create_index("ix_run_run_id", "run", ["run_id"])
@@ -34,4 +35,5 @@ def downgrade() -> None:
     op.drop_index("ix_run_run_id", "run")
     op.drop_index("ix_run_triaged_at", "run")
     op.drop_index("ix_job_run_id", "job")
+    op.create_index("ix_job_available_at", "job", ["available_at"])
     op.drop_index("ix_job_unfinished", "job")
