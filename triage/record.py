@@ -49,6 +49,13 @@ class Intent:
 
 def run(engine: Engine, seen: Run, *, logs_read: int, conclusion: str) -> None:
     """Keep what was concluded about a run; a later conclusion replaces it."""
+    try:
+        _run(engine, seen, logs_read, conclusion)
+    except IntegrityError:  # another worker has just kept the same run
+        _run(engine, seen, logs_read, conclusion)
+
+
+def _run(engine: Engine, seen: Run, logs_read: int, conclusion: str) -> None:
     with Session(engine) as session, session.begin():
         row = _run_row(session, seen)
         row.result, row.finished_at = seen.result, seen.finished_at
@@ -90,6 +97,13 @@ def _finding(engine: Engine, found: Finding, *, key: str, tag: str, title: str) 
 
 def note(engine: Engine, found: Finding) -> None:
     """Keep a finding that opens no incident: a look-alike, a hint, an unproven pull request."""
+    try:
+        _note(engine, found)
+    except IntegrityError:  # another worker has just kept the same run
+        _note(engine, found)
+
+
+def _note(engine: Engine, found: Finding) -> None:
     with Session(engine) as session, session.begin():
         run_row = _run_row(session, found.run)
         session.flush()
@@ -195,7 +209,9 @@ def _settle(engine: Engine, key: str, worker: str, **values: object) -> None:
 
 
 def _run_row(session: Session, seen: Run) -> TriagedRun:
-    row = session.exec(select(TriagedRun).where(TriagedRun.run_key == str(seen.ref))).first()
+    # Held until the end: two jobs of one run may be worked on at once.
+    held = select(TriagedRun).where(TriagedRun.run_key == str(seen.ref)).with_for_update()
+    row = session.exec(held).first()
     if row is None:
         row = TriagedRun(
             run_key=str(seen.ref),
