@@ -84,8 +84,9 @@ def fill(engine: Engine, runs: int) -> None:
                 last = f"SELECT setval(pg_get_serial_sequence('{name}', 'id'), max(id)) FROM {name}"
                 connection.exec_driver_sql(last)
     if engine.dialect.name == "postgresql":  # does so by itself, a little later; SQLite does not
-        with engine.begin() as connection:
-            connection.exec_driver_sql("ANALYZE")
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.exec_driver_sql("VACUUM ANALYZE")
+            connection.exec_driver_sql("CHECKPOINT")
 
 
 def _others(table: sa.Table) -> dict[str, str]:
