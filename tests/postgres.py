@@ -186,15 +186,18 @@ def _keep(bin_folder: Path, folder: Path) -> None:
             **unprivileged(),
         )
 
+    left = threading.Event()
+
     def end() -> None:
         while os.read(0, 1024):
             pass
+        left.set()
         server.send_signal(signal.SIGQUIT)
-        server.wait()
-        shutil.rmtree(folder, ignore_errors=True)
 
     threading.Thread(target=end, daemon=True).start()
     server.wait()
+    if left.is_set():
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":
