@@ -119,7 +119,7 @@ def test_what_the_item_may_not_hear_yet_it_hears_later() -> None:
 
 def test_a_storm_is_told_of_soon_and_then_together() -> None:
     def wait(count: int, *, is_news: bool) -> timedelta:
-        return plan.telling_at(NOW, count=count, is_news=is_news, policy=POLICY) - NOW
+        return plan.telling_wait(count, is_news=is_news, policy=POLICY)
 
     assert wait(1, is_news=True) == wait(1000, is_news=False) == wait(7, is_news=True) == POLICY.group_wait
     assert wait(7, is_news=False) == wait(110, is_news=False) == POLICY.group_interval

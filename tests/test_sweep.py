@@ -17,19 +17,10 @@ from triage.sandbox.organisation import Fault, Organisation, Project, minutes_ag
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from sqlalchemy.engine import Engine
 
 DAY, GRACE = timedelta(days=1), timedelta(minutes=3)
-
-
-@pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    engine = db.open_engine(f"sqlite:///{tmp_path}/triage.db")
-    db.migrate(engine)
-    yield engine
-    engine.dispose()
 
 
 @pytest.fixture

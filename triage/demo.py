@@ -63,8 +63,11 @@ class Stage:
 
 
 @contextmanager
-def stage(folder: Path, *, port: int = 0, workers: int = 2) -> Iterator[Stage]:
-    """Serve a played organisation and triage beside it; nothing leaves this machine."""
+def stage(folder: Path, *, port: int = 0, workers: int = 2, database_url: str = "") -> Iterator[Stage]:
+    """Serve a played organisation and triage beside it; nothing leaves this machine.
+
+    Without a database's URL a new one is made in the folder.
+    """
     token, password = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
     organisation = Organisation("contoso")
     with ExitStack() as stack:
@@ -73,7 +76,7 @@ def stage(folder: Path, *, port: int = 0, workers: int = 2) -> Iterator[Stage]:
         pages_url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         settings = config.load(
             azure_devops={"url": played.url, "token": token},
-            database={"url": f"sqlite:///{folder / 'triage.db'}"},
+            database={"url": database_url or f"sqlite:///{folder / 'triage.db'}"},
             hook={"username": "triage", "password": password},
             server={"public_url": pages_url},
             owners={"default_team": "Platform team"},

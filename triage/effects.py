@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select, update
 
-from triage.db import Effect, now
+from triage.db import Effect, now, present
 from triage.errors import Snooze
 
 if TYPE_CHECKING:
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Engine
 
-_LEASE = timedelta(seconds=180)  # longer than any one act on Azure DevOps may take
+_LEASE_SECONDS = 180.0  # longer than any one act on Azure DevOps may take
 _BUSY_SECONDS = 2.0
 
 
@@ -95,12 +94,14 @@ def _write_down(engine: Engine, *, key: str, kind: str, run_key: str, incident_i
 def _take(engine: Engine, *, key: str, kind: str, worker: str, repeated: bool) -> Effect:
     """Lease an effect that is still to be done."""
     with Session(engine, expire_on_commit=False) as session, session.begin():
-        free = (col(Effect.lease).is_(None)) | (col(Effect.lease_until) < now()) | (Effect.lease == worker)
+        free = (
+            (col(Effect.lease).is_(None)) | (col(Effect.lease_until) < present()) | (Effect.lease == worker)
+        )
         to_do = sa.true() if repeated else col(Effect.state) != "done"
         session.exec(
             update(Effect)
             .where(col(Effect.key) == key, to_do, free)
-            .values(lease=worker, lease_until=now() + _LEASE, attempts=Effect.attempts + 1)
+            .values(lease=worker, lease_until=present(_LEASE_SECONDS), attempts=Effect.attempts + 1)
         )
         effect = session.exec(select(Effect).where(Effect.key == key)).one()
         if (repeated or effect.state != "done") and effect.lease != worker:

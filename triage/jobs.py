@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import random
 import uuid
-from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
-from sqlmodel import Session, col, func, or_, select, update
+from sqlmodel import Session, col, func, select, update
 
-from triage.db import Job, now
+from triage.db import Job, now, one_at_a_time, present
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from datetime import timedelta
 
     from sqlalchemy import ColumnElement
     from sqlalchemy.engine import Engine
@@ -52,8 +52,7 @@ class State(StrEnum):
     QUARANTINED = "quarantined"  # took its worker down too often
 
 
-WAITING = (State.AVAILABLE, State.RETRYABLE)
-FINISHED = (State.COMPLETED, State.DISCARDED, State.CANCELLED, State.QUARANTINED)
+FINISHED = (State.COMPLETED, State.DISCARDED, State.CANCELLED, State.QUARANTINED)  # have a finished_at
 
 
 def put(engine: Engine, ref: RunRef, *, marker: str = "") -> bool:
@@ -68,6 +67,7 @@ def put(engine: Engine, ref: RunRef, *, marker: str = "") -> bool:
     keys = [key] + [f"{ref}@{int(marker) + off}" for off in (-1, 1) if marker.isdecimal()]
     try:
         with Session(engine) as session, session.begin():
+            one_at_a_time(session.connection(), f"put {ref}")  # a neighbour's key differs from ours
             if session.exec(select(Job.id).where(col(Job.key).in_(keys))).first() is not None:
                 return False
             session.add(
@@ -78,6 +78,7 @@ def put(engine: Engine, ref: RunRef, *, marker: str = "") -> bool:
                     run_id=ref.id,
                     environment_id=ref.environment_id,
                     turn=_turn(session, ref.project),
+                    available_at=present(),
                 )
             )
     except IntegrityError:  # told twice at the same moment
@@ -92,36 +93,40 @@ def put_round(engine: Engine, kind: Kind, period_seconds: float) -> bool:
         with Session(engine) as session, session.begin():
             if session.exec(select(Job.id).where(Job.key == key)).first() is not None:
                 return False
-            session.add(Job(key=key, kind=kind))
+            session.add(Job(key=key, kind=kind, available_at=present()))
     except IntegrityError:
         return False
     return True
 
 
-def put_telling(session: Session, incident: Incident, at: datetime) -> None:
-    """Have an incident's people told of its news at a time, or earlier when that is planned already.
+def put_telling(session: Session, incident: Incident, wait: timedelta) -> None:
+    """Have an incident's people told of its news after a wait, or earlier when that is planned already.
 
     In the caller's transaction, which must hold the incident's row: so that a telling that begins
     sees either no part of what the caller writes, or all of it.
     """
-    key = f"incident:{incident.id}@{incident.tellings}"
-    planned = session.exec(select(Job).where(Job.key == key)).first()
+    key, at = f"incident:{incident.id}@{incident.tellings}", present(wait.total_seconds())
+    planned = session.exec(select(Job.id).where(Job.key == key)).first()
     if planned is None:
         job = Job(key=key, kind=Kind.INCIDENT, project=incident.project_id, incident_id=incident.id)
         job.available_at = at
         session.add(job)
-    elif planned.state == State.AVAILABLE and planned.available_at > at:
-        planned.available_at = at
+        return
+    session.exec(
+        update(Job)
+        .where(col(Job.id) == planned, col(Job.state) == State.AVAILABLE, col(Job.available_at) > at)
+        .values(available_at=at)
+    )
 
 
-def put_merge(engine: Engine, incident_id: int, project: str, at: datetime) -> None:
-    """Have it checked, once, whether an incident's work item was filed twice."""
+def put_merge(engine: Engine, incident_id: int, project: str, wait: timedelta) -> None:
+    """Have it checked after a wait, once, whether an incident's work item was filed twice."""
     key = f"merge:{incident_id}"
     with Session(engine) as session, session.begin():
         if session.exec(select(Job.id).where(Job.key == key)).first() is None:
-            session.add(
-                Job(key=key, kind=Kind.MERGE, project=project, incident_id=incident_id, available_at=at)
-            )
+            job = Job(key=key, kind=Kind.MERGE, project=project, incident_id=incident_id)
+            job.available_at = present(wait.total_seconds())
+            session.add(job)
 
 
 def _turn(session: Session, project: str) -> int:
@@ -160,13 +165,13 @@ def claim(engine: Engine, worker: str, *, lease_seconds: float = LEASE_SECONDS) 
                 continue
             # New for each claim, so that not even the same worker can write under a lease it lost.
             job.state, job.lease = State.RUNNING, f"{worker}/{uuid.uuid4().hex[:8]}"
-            job.lease_until = now() + timedelta(seconds=lease_seconds)
+            job.lease_until = present(lease_seconds)
             return job
 
 
 def extend(engine: Engine, job: Job, *, lease_seconds: float = LEASE_SECONDS) -> bool:
     """Keep a lease alive; False when it is lost."""
-    return _write(engine, job, lease_until=now() + timedelta(seconds=lease_seconds))
+    return _write(engine, job, lease_until=present(lease_seconds))
 
 
 def complete(engine: Engine, job: Job, outcome: str) -> bool:
@@ -204,7 +209,7 @@ def abandon(engine: Engine, worker: str) -> None:
         session.exec(
             update(Job)
             .where(col(Job.state) == State.RUNNING, col(Job.lease).startswith(f"{worker}/"))
-            .values(lease_until=now() - timedelta(seconds=1))
+            .values(lease_until=present(-1))
         )
 
 
@@ -215,7 +220,7 @@ def replay(engine: Engine, job_id: int) -> bool:
         done = session.exec(
             update(Job)
             .where(col(Job.id) == job_id, col(Job.state).in_(FINISHED))
-            .values(state=State.AVAILABLE, available_at=now(), **fresh)
+            .values(state=State.AVAILABLE, available_at=present(), **fresh)
         )
         return bool(done.rowcount)
 
@@ -250,20 +255,23 @@ def about(job: Job) -> str:
 
 def unfinished(engine: Engine, *, within_seconds: float = 120.0) -> int:
     """Return how many jobs run, or are to run so soon."""
-    soon = col(Job.available_at) <= now() + timedelta(seconds=within_seconds)
+    soon = col(Job.available_at) <= present(within_seconds)
     with Session(engine) as session:
-        return session.exec(select(func.count()).where(col(Job.state).not_in(FINISHED), soon)).one()
+        return session.exec(select(func.count()).where(col(Job.finished_at).is_(None), soon)).one()
 
 
 def _claimable() -> ColumnElement[bool]:
-    waiting = col(Job.state).in_(WAITING) & (col(Job.available_at) <= now())
-    abandoned = (col(Job.state) == State.RUNNING) & (col(Job.lease_until) < now())
-    return or_(waiting, abandoned)
+    # A job that runs was due: one range of a short index (see db.Job) holds all that can be claimed.
+    due: ColumnElement[bool] = col(Job.available_at) <= present()
+    abandoned = col(Job.lease_until) < present()
+    return sa.and_(col(Job.finished_at).is_(None), due, (col(Job.state) != State.RUNNING) | abandoned)
 
 
 def _later(engine: Engine, job: Job, seconds: float, **values: object) -> bool:
-    at = now() + timedelta(seconds=seconds)
-    return _write(engine, job, state=State.RETRYABLE, available_at=at, lease=None, lease_until=None, **values)
+    due = present(seconds)
+    return _write(
+        engine, job, state=State.RETRYABLE, available_at=due, lease=None, lease_until=None, **values
+    )
 
 
 def _finish(engine: Engine, job: Job, state: State, **values: object) -> bool:

@@ -133,9 +133,9 @@ def fingerprint(run: Run, evidence: Evidence) -> str:
     return hashlib.sha256(json.dumps(same).encode()).hexdigest()[:32]
 
 
-def telling_at(now: datetime, *, count: int, is_news: bool, policy: Policy) -> datetime:
-    """Return when an incident's people are told of one more run: soon, or with others of its kind."""
-    return now + (policy.group_wait if is_news or _is_round(count) else policy.group_interval)
+def telling_wait(count: int, *, is_news: bool, policy: Policy) -> timedelta:
+    """Return how soon an incident's people are told of one more run: soon, or with others of its kind."""
+    return policy.group_wait if is_news or _is_round(count) else policy.group_interval
 
 
 def item_due(news: News, policy: Policy) -> datetime | None:

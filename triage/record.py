@@ -29,6 +29,13 @@ _TOLD_AT_ONCE = 500  # runs of an incident that one telling looks at, the newest
 
 def run(engine: Engine, seen: Run, *, logs_read: int, conclusion: str) -> None:
     """Keep what was concluded about a run; a later conclusion replaces it."""
+    try:
+        _run(engine, seen, logs_read, conclusion)
+    except IntegrityError:  # another worker has just kept the same run
+        _run(engine, seen, logs_read, conclusion)
+
+
+def _run(engine: Engine, seen: Run, logs_read: int, conclusion: str) -> None:
     with Session(engine) as session, session.begin():
         row = _run_row(session, seen)
         row.result, row.finished_at = seen.result, seen.finished_at
@@ -73,12 +80,13 @@ def again(engine: Engine, seen: Run, earlier: Sequence[FindingRow], *, policy: p
     `earlier` are findings of open incidents whose fingerprints the run's timeline shows again.
     """
     with Session(engine) as session, session.begin():
+        run_row = _run_row(session, seen)
         ids = sorted({row.incident_id for row in earlier if row.incident_id is not None})
         held = select(Incident).where(col(Incident.id).in_(ids), Incident.state != CLOSED).with_for_update()
         open_now = {incident.id: incident for incident in session.exec(held.order_by(col(Incident.id)))}
         if len(open_now) < len(ids):
+            session.rollback()
             return False
-        run_row = _run_row(session, seen)
         for row in earlier:
             copy = FindingRow(**row.model_dump(exclude={"id", "found_at", "fingerprint", "log_url"}))
             copy.run_row = run_row.id or 0
@@ -114,6 +122,13 @@ def same_cause(engine: Engine, fingerprints: Sequence[str]) -> list[FindingRow] 
 
 def note(engine: Engine, found: Finding) -> None:
     """Keep a finding that opens no incident: a look-alike, a hint, an unproven pull request."""
+    try:
+        _note(engine, found)
+    except IntegrityError:  # another worker has just kept the same run
+        _note(engine, found)
+
+
+def _note(engine: Engine, found: Finding) -> None:
     with Session(engine) as session, session.begin():
         run_row = _run_row(session, found.run)
         known = select(FindingRow).where(
@@ -197,7 +212,7 @@ def tell_later(engine: Engine, incident_id: int, at: datetime) -> None:
     """Plan another telling of an incident."""
     with Session(engine) as session, session.begin():
         held = select(Incident).where(Incident.id == incident_id).with_for_update()
-        jobs.put_telling(session, session.exec(held).one(), at)
+        jobs.put_telling(session, session.exec(held).one(), at - now())
 
 
 def open_incidents(engine: Engine, limit: int) -> list[Incident]:
@@ -269,7 +284,7 @@ def end(
         incident = session.exec(select(Incident).where(Incident.id == incident_id).with_for_update()).one()
         if incident.last_failed_at != last_failed_at:
             incident.state, incident.reopened_at = OPEN, now()
-            jobs.put_telling(session, incident, now())
+            jobs.put_telling(session, incident, timedelta(0))
             return
         incident.state, incident.closed_at = CLOSED, now()
         incident.closed_reason, incident.renewed_by = reason, renewed_by
@@ -346,14 +361,14 @@ def _join(
         incident.run_count += 1
     session.add(row)
     is_news = row.is_first_of_pipeline or run_row.pull_request is not None
-    jobs.put_telling(
-        session, incident, plan.telling_at(now(), count=incident.run_count, is_news=is_news, policy=policy)
-    )
+    jobs.put_telling(session, incident, plan.telling_wait(incident.run_count, is_news=is_news, policy=policy))
 
 
 def _run_row(session: Session, seen: Run) -> TriagedRun:
     """Return the row of a run, flushed; made when there is none."""
-    row = session.exec(select(TriagedRun).where(TriagedRun.run_key == str(seen.ref))).first()
+    # Held until the end: two jobs of one run may be worked on at once. Always before an incident's row.
+    held = select(TriagedRun).where(TriagedRun.run_key == str(seen.ref)).with_for_update()
+    row = session.exec(held).first()
     if row is None:
         row = TriagedRun(
             run_key=str(seen.ref),

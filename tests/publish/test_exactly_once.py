@@ -19,22 +19,11 @@ from triage.errors import RetryLater, Snooze
 from triage.sandbox.organisation import Fault
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
     from sqlalchemy.engine import Engine
 
     from triage.domain import Finding
 
 PROMPT = replace(POLICY, group_wait=timedelta(0), group_interval=timedelta(0))
-
-
-@pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    engine = db.open_engine(f"sqlite:///{tmp_path}/triage.db")
-    db.migrate(engine)
-    yield engine
-    engine.dispose()
 
 
 def record_it(engine: Engine, stage: Stage, finding: Finding, policy: plan.Policy = PROMPT) -> None:

@@ -16,9 +16,6 @@ from triage.db import Incident
 from triage.sandbox.organisation import wire_time
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
     from sqlalchemy.engine import Engine
 
     from triage.domain import Finding
@@ -26,14 +23,6 @@ if TYPE_CHECKING:
 PROMPT = replace(POLICY, group_wait=timedelta(0), group_interval=timedelta(0))
 FAILED = datetime(2026, 11, 21, 3, 12, tzinfo=UTC)  # when the run of tests.findings ended
 LATER = FAILED + timedelta(hours=1)
-
-
-@pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    engine = db.open_engine(f"sqlite:///{tmp_path}/triage.db")
-    db.migrate(engine)
-    yield engine
-    engine.dispose()
 
 
 def broke(engine: Engine, stage: Stage, finding: Finding, policy: plan.Policy = PROMPT) -> None:

@@ -165,7 +165,8 @@ def troubled(engine: Engine) -> list[dict[str, Any]]:
 def _waiting(session: Session, project: str, number: int) -> dict[str, Any]:
     """Return what is known of a run that no worker has read yet. Raises 404."""
     spelt = col(Job.project).in_((project, project.lower()))
-    job = session.exec(select(Job).where(Job.run_id == number, spelt).order_by(col(Job.id).desc())).first()
+    newest = select(Job).where(Job.run_id == number, spelt).order_by(col(Job.id).desc()).limit(1)
+    job = session.exec(newest).first()
     if job is None:
         raise HTTPException(404, f"triage has not been told of run {number} in {project}.")
     return {**_plain(job), "project_name": project, "conclusion": _so_far(job), "findings": []}

@@ -26,7 +26,7 @@ def upgrade() -> None:
         table.create_index("ix_job_run_id", ["run_id"])
         table.create_index("ix_job_incident_id", ["incident_id"])
         table.create_index("ix_job_project_state_turn", ["project", "state", "turn"])
-        table.create_index("ix_job_state_turn_available_at", ["state", "turn", "available_at"])
+        table.create_index("ix_job_state_turn", ["state", "turn"])
     with op.batch_alter_table("run") as table:
         table.add_column(sa.Column("snapshot", sa.String(), nullable=False, server_default=""))
     with op.batch_alter_table("incident") as table:
@@ -97,7 +97,7 @@ def downgrade() -> None:
         table.drop_column("snapshot")
     op.execute("DELETE FROM job WHERE run_id IS NULL")
     with op.batch_alter_table("job") as table:
-        table.drop_index("ix_job_state_turn_available_at")
+        table.drop_index("ix_job_state_turn")
         table.drop_index("ix_job_project_state_turn")
         table.drop_index("ix_job_incident_id")
         table.drop_index("ix_job_run_id")
