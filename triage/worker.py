@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from triage import azdo, jobs, link, logs, match, owner, plan, publish, record, renewal
+from triage import azdo, jobs, link, logs, match, owner, plan, publish, record, renewal, throttle
 from triage.domain import Evidence, Finding, RunRef
 from triage.errors import AccessRefused, Cancel, JobError, RetryLater, Snooze
 
@@ -218,10 +218,12 @@ class Worker(threading.Thread):
             self.settings.azure_devops.url,
             token.get_secret_value() if token else "",
             extra_hosts=self.settings.azure_devops.extra_hosts,
+            gate=throttle.SharedGate(self.engine, self.settings.azure_devops.url, self.stopping),
         )
         while not self.stopping.is_set():
             try:
-                job = jobs.claim(self.engine, self.id)
+                closed, _ = door.gate.closed_for()
+                job = jobs.claim(self.engine, self.id) if closed <= 0 else None
                 if job is not None:
                     self.handle(door, job)
             except Exception:  # a database that is away must not end the worker
@@ -246,14 +248,22 @@ class Worker(threading.Thread):
                 jobs.cancel(self.engine, job, str(reason))
                 said.info("nothing to do", reason=str(reason))
             except AccessRefused as refusal:
-                jobs.retry(self.engine, job, str(refusal))
+                self._try_again(door, job, str(refusal))
                 said.error("Azure DevOps refuses triage", reason=str(refusal))
             except (RetryLater, JobError) as fault:
-                jobs.retry(self.engine, job, str(fault))
+                self._try_again(door, job, str(fault))
                 said.warning("failed; will be tried again", reason=str(fault))
             except Exception as error:  # noqa: BLE001 - one run must not end the worker
                 jobs.retry(self.engine, job, f"{type(error).__name__}: see triage's log")
                 said.exception("failed unexpectedly; will be tried again")
+
+    def _try_again(self, door: azdo.Door, job: Job, reason: str) -> None:
+        """Put a job off. It costs no attempt while Azure DevOps itself is away, however long that lasts."""
+        closed, _ = door.gate.closed_for()
+        if closed > 0:
+            jobs.snooze(self.engine, job, closed, reason)
+        else:
+            jobs.retry(self.engine, job, reason)
 
 
 class _Heartbeat:
