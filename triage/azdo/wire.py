@@ -434,5 +434,8 @@ def _date(text: str) -> float | None:
 
 
 def _brief(error: Exception) -> str:
-    text = str(getattr(error, "inner_exception", None) or error)
-    return text.split("\n", 1)[0][:_TEXT_MAX]
+    cause = getattr(error, "inner_exception", None) or error
+    if isinstance(cause, requests.ConnectTimeout):
+        return "no connection within the time for it"
+    reason = getattr(cause.args[0] if cause.args else None, "reason", None) or cause
+    return str(reason).split("\n", 1)[0][:_TEXT_MAX].rstrip(".")
