@@ -57,7 +57,7 @@ CALLS = {
 _FINAL = {"404", "400, no Markdown"}
 _TRIES_ONCE, _TRIES_ALWAYS = 8, 2
 _IMPATIENT = replace(LIMITS, patience_seconds=0.3)  # to wait at each of many calls takes long
-_STALL_SECONDS = 15.0  # far above the shortened limits of every request of a job together
+STALL_SECONDS = 15.0  # far above the shortened limits of every request of a job together
 
 
 @dataclass(frozen=True)
@@ -228,7 +228,7 @@ def main() -> int:
         f"{longest:.1f} s with requests of at most {LIMITS.request_seconds} s; "
         f"{time.monotonic() - started:.0f} s in all."
     )
-    return 1 if violations or not all(each.met for each in results) or longest > _STALL_SECONDS else 0
+    return 1 if violations or not all(each.met for each in results) or longest > STALL_SECONDS else 0
 
 
 if __name__ == "__main__":

@@ -75,7 +75,7 @@ class Trial:
         """Let the worker handle the job of a run, which is put if it is new; no waiting for its time."""
         if index == RUNS - 1 and all(each.state in jobs.FINISHED for each in self.last()):
             self._close_the_work_item()
-        ref = RunRef(self.project.id, self.runs[index])
+        ref = self.reference(index)
         jobs.put(self.engine, ref, marker="1")
         with Session(self.engine) as session, session.begin():
             waiting = col(Job.state).in_((jobs.State.AVAILABLE, jobs.State.RETRYABLE))
@@ -104,6 +104,10 @@ class Trial:
                 break
             time.sleep(min(self.door.gate.closed_for()[0], 2.5))
         return ending
+
+    def reference(self, index: int) -> RunRef:
+        """Return a run of the story."""
+        return RunRef(self.project.id, self.runs[index])
 
     def last(self) -> list[Ending]:
         """Return how each run's job ended last."""

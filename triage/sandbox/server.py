@@ -9,6 +9,7 @@ import socket
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
+from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
@@ -73,6 +74,7 @@ def serve(organisation: Organisation, *, token: str, port: int = 0) -> Iterator[
         log_level="warning",
         log_config=None,
         access_log=False,
+        date_header=False,  # an answer brings its own
         lifespan="off",
         ws="none",
         timeout_graceful_shutdown=2,
@@ -143,6 +145,7 @@ def create_app(organisation: Organisation, token: str) -> FastAPI:
         fault = front.fault(request)
         response = await run_in_threadpool(front.answer, request, body, fault)
         if response is not None and not (fault and fault.wire):
+            response.headers.setdefault("Date", formatdate(usegmt=True))
             return response
         await faults.send(request.scope["transport"], fault or Fault("", ""), response)
         return Response()
