@@ -22,7 +22,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from triage.errors import RetryLater
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from triage.azdo.limits import Limits
 
@@ -133,6 +133,10 @@ class _Adapter(HTTPAdapter):
         return manager
 
 
+def _no_redirects(*_: Any, **__: Any) -> Iterator[Any]:
+    return iter(())
+
+
 class BoundedClient(Client):  # type: ignore[misc]
     """The SDK's client for one base URL. `exchange` sends each of its requests."""
 
@@ -160,6 +164,8 @@ class BoundedClient(Client):  # type: ignore[misc]
         if not isinstance(session.get_adapter(self.normalized_url), _Adapter):
             for scheme in ("http://", "https://"):
                 session.mount(scheme, _Adapter(max_retries=self.config.retry_policy()))
+            # None is followed; msrest's own stumbles over one that answers a write.
+            session.resolve_redirects = _no_redirects
         token = _current.set(deadline)
         try:
             return self._client.send(request=request, headers=dict(headers), content=content)

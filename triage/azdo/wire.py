@@ -123,6 +123,8 @@ class Wire:
         response = self._response("GET", area, location, version, route, query, None, None)
         deadline: Deadline = response.deadline
         try:
+            if "json" in response.headers.get("Content-Type", ""):
+                raise _misunderstood("an object instead of a log")
             yield from response.iter_content(_CHUNK)
             if deadline.passed:  # without a length, a body that was cut looks whole
                 raise self._too_slow("a log", self.limits.log_seconds)
@@ -259,8 +261,11 @@ class Wire:
             )
             self._failed(told)
             raise told
-        if response.status_code == requests.codes.unauthorized:
-            self._failed(AccessRefused(f"Azure DevOps refuses the token (401 at {what}). {CREDENTIAL_HELP}"))
+        if response.status_code == requests.codes.unauthorized or response.is_redirect:
+            status = response.status_code
+            self._failed(
+                AccessRefused(f"Azure DevOps refuses the token ({status} at {what}). {CREDENTIAL_HELP}")
+            )
         elif response.status_code >= 500 and not _asks_for_patience(response):  # noqa: PLR2004
             self._failed(RetryLater(f"Azure DevOps failed at {what} ({response.status_code}). {REACH_HELP}"))
         else:
@@ -342,7 +347,7 @@ def _asks_for_patience(response: Any) -> bool:
 def _refusal(request: Any, response: Any) -> None:
     """Raise what a status other than 2xx means. Takes the place of the SDK's own method."""
     status = response.status_code
-    if response.is_redirect if hasattr(response, "is_redirect") else 300 <= status < 400:  # noqa: PLR2004
+    if response.is_redirect:
         raise AccessRefused(
             f"Azure DevOps redirects to another page, as it does to sign in. {CREDENTIAL_HELP}"
         )
@@ -362,7 +367,7 @@ def _refusal(request: Any, response: Any) -> None:
         status in {requests.codes.conflict, requests.codes.precondition_failed}
         or "RevisionMismatch" in type_key
     ):
-        raise RevisionConflict(f"{what}: {message}")
+        raise RevisionConflict(f"Azure DevOps reports a conflict at {what}: {message} triage looks again.")
     if status == requests.codes.bad_request:
         field = _field(message, type_key)
         if field:
@@ -435,7 +440,12 @@ def _date(text: str) -> float | None:
 
 def _brief(error: Exception) -> str:
     cause = getattr(error, "inner_exception", None) or error
-    if isinstance(cause, requests.ConnectTimeout):
-        return "no connection within the time for it"
-    reason = getattr(cause.args[0] if cause.args else None, "reason", None) or cause
+    if isinstance(cause, requests.Timeout):
+        connecting = isinstance(cause, requests.ConnectTimeout)
+        return "no connection in time" if connecting else "not a byte in time"
+    while cause.args and isinstance(cause.args[0], Exception):
+        cause = cause.args[0]
+    if len(cause.args) > 1 and isinstance(cause.args[1], OSError):  # ("Connection aborted.", why)
+        cause = cause.args[1]
+    reason = getattr(cause, "reason", None) or cause
     return str(reason).split("\n", 1)[0][:_TEXT_MAX].rstrip(".")

@@ -75,7 +75,12 @@ ANSWERS: dict[str, Callable[[str, str], Fault]] = {
     "truncated": lambda method, path: Fault(method, path, wire="truncated"),
     "wrong length": lambda method, path: Fault(method, path, wire="wrong length"),
     "gzip bomb": lambda method, path: Fault(
-        method, path, status=200, headers={**_JSON, "Content-Encoding": "gzip"}, body=_bomb()
+        method,
+        path,
+        status=200,
+        headers={"Content-Type": "text/plain" if "logs" in path else "application/json"}
+        | {"Content-Encoding": "gzip"},
+        body=_bomb(),
     ),
     "a byte a second": lambda method, path: Fault(method, path, wire="trickle"),
     "connect time-out": lambda method, path: Fault(method, path, wire="unreachable", unreachable_seconds=0.6),
