@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime, timedelta
 from email.utils import formatdate
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from triage.sandbox.server import Played
 
 REF = RunRef("Shop", RUN)
+AGO = datetime.now(UTC) - timedelta(days=1)
 TITLE = [{"op": "add", "path": "/fields/System.Title", "value": "t"}]
 
 
@@ -143,6 +145,9 @@ def test_an_answer_of_another_type_never_means_none(
     calls: dict[str, Callable[[], object]] = {
         r"/endpoints$": lambda: door.connections(shop.id),
         r"/executionhistory$": lambda: door.execution_history(shop.id, ENDPOINT),
+        r"/builds$": lambda: list(door.failed_runs(shop.id, AGO, AGO)),
+        r"/Builds$": lambda: door.runs(shop.id, [RUN]),
+        r"/projects$": door.projects,
         r"/logs$": lambda: door.log_sizes(REF),
         r"/identities$": lambda: door.identity(ENDPOINT),
         r"/wiql$": lambda: door.find_work_items(shop.id, "triage-00aa"),

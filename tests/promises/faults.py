@@ -118,13 +118,14 @@ def baseline(on: Stage) -> dict[str, Any]:
     """Return what happens without a fault."""
     with on.trial() as trial:
         for index in range(RUNS):
-            assert trial.finish(index, 1).state == jobs.State.COMPLETED, trial.endings[-1]
+            for each in trial.finish(index, 1):
+                assert each.state == jobs.State.COMPLETED, each
         return trial.happened()
 
 
 def _unfinished(trial: Trial) -> list[str]:
     return [
-        f"the job of run {each.run} is {each.state}: {each.error}"
+        f"the job {each.job} is {each.state}: {each.error}"
         for each in trial.last()
         if each.state not in jobs.FINISHED
     ]

@@ -23,6 +23,7 @@ from triage.sandbox.organisation import Organisation, wire_time
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from sqlalchemy import ColumnElement
     from sqlalchemy.engine import Engine
 
     from triage.sandbox.organisation import Project
@@ -51,7 +52,7 @@ RUNS = len(_STORY.scenario.runs)
 class Ending:
     """How the handling of one job ended."""
 
-    run: int  # which of the story's
+    job: str
     state: str
     error: str
     outcome: str
@@ -71,47 +72,54 @@ class Trial:
     runs: list[int]
     endings: list[Ending] = field(default_factory=list)
 
-    def handle(self, index: int) -> Ending:
-        """Let the worker handle the job of a run, which is put if it is new; no waiting for its time."""
+    def handle(self, index: int) -> None:
+        """Let the worker handle a run's job and what follows from it, each once, without waiting."""
         if index == RUNS - 1 and all(each.state in jobs.FINISHED for each in self.last()):
             self._close_the_work_item()
         ref = self.reference(index)
         jobs.put(self.engine, ref, marker="1")
-        with Session(self.engine) as session, session.begin():
-            waiting = col(Job.state).in_((jobs.State.AVAILABLE, jobs.State.RETRYABLE))
-            past = datetime.now(UTC) - timedelta(seconds=1)
-            session.exec(update(Job).where(col(Job.run_id) == ref.id, waiting).values(available_at=past))
-            session.exec(
-                update(Job)
-                .where(col(Job.run_id) != ref.id, waiting)
-                .values(available_at=datetime.now(UTC) + timedelta(hours=1))
-            )
-        started = time.monotonic()
-        job = jobs.claim(self.engine, self.worker.id)
-        if job is not None:
-            self.worker.handle(self.door, job)
-        took = time.monotonic() - started
-        with Session(self.engine) as session:
-            row = session.exec(select(Job).where(Job.run_id == ref.id)).one()
-            self.endings.append(Ending(index, row.state, row.error, row.outcome, row.attempts, took))
-        return self.endings[-1]
+        self._handle(col(Job.run_id) == ref.id)
+        self._handle(col(Job.kind) == jobs.Kind.INCIDENT)
+        if index == RUNS - 1:
+            self._handle(col(Job.kind) == jobs.Kind.MERGE)
 
-    def finish(self, index: int, tries: int) -> Ending:
-        """Handle a run's job until it has ended, at most so often."""
+    def finish(self, index: int, tries: int) -> list[Ending]:
+        """Handle a run until all has ended, at most so often."""
         for _ in range(tries):
-            ending = self.handle(index)
-            if ending.state in jobs.FINISHED:
+            self.handle(index)
+            if all(each.state in jobs.FINISHED for each in self.last()):
                 break
             time.sleep(min(self.door.gate.closed_for()[0], 2.5))
-        return ending
+        return self.last()
+
+    def _handle(self, chosen: ColumnElement[bool]) -> None:
+        """Let the worker handle the chosen jobs that wait, once each."""
+        waiting = col(Job.state).in_(jobs.WAITING)
+        with Session(self.engine) as session, session.begin():
+            later = datetime.now(UTC) + timedelta(hours=1)
+            session.exec(update(Job).where(waiting).values(available_at=later))
+            numbers = session.exec(select(Job.id).where(waiting, chosen)).all()
+        for number in numbers:
+            with Session(self.engine) as session, session.begin():
+                past = datetime.now(UTC) - timedelta(seconds=1)
+                session.exec(update(Job).where(col(Job.id) == number).values(available_at=past))
+            started = time.monotonic()
+            job = jobs.claim(self.engine, self.worker.id)
+            assert job is not None
+            self.worker.handle(self.door, job)
+            took = time.monotonic() - started
+            with Session(self.engine) as session:
+                row = session.exec(select(Job).where(Job.id == number)).one()
+                ended = Ending(row.key, row.state, row.error, row.outcome, row.attempts, took)
+            self.endings.append(ended)
 
     def reference(self, index: int) -> RunRef:
         """Return a run of the story."""
         return RunRef(self.project.id, self.runs[index])
 
     def last(self) -> list[Ending]:
-        """Return how each run's job ended last."""
-        return list({each.run: each for each in self.endings}.values())
+        """Return how each job ended last."""
+        return list({each.job: each for each in self.endings}.values())
 
     def _close_the_work_item(self) -> None:
         """Let a person close the item, before the last run failed."""
@@ -165,7 +173,12 @@ class Stage:
         self.settings = config.load(
             azure_devops={"url": url, "token": TOKEN},
             owners={"default_team": "Platform team"},
-            policy={"settle_seconds": 0.0},
+            policy={
+                "settle_seconds": 0,
+                "group_wait_seconds": 0,
+                "group_interval_seconds": 0,
+                "repeat_interval_seconds": 0,
+            },
             rules={},
         )
         self.known = worker.knowledge(self.settings)

@@ -75,8 +75,9 @@ def test_an_outage_however_long_gives_no_run_up(on: Stage, wanted: dict[str, Any
         for _ in range(jobs.MAX_ATTEMPTS + 5):
             trial.finish(1, 1)
             time.sleep(trial.door.gate.closed_for()[0])
-        assert trial.endings[-1].state == jobs.State.RETRYABLE
-        assert trial.endings[-1].attempts < LIMITS.outage_failures
+        (ending,) = trial.last()
+        assert ending.state == jobs.State.RETRYABLE
+        assert ending.attempts < LIMITS.outage_failures
         for fault in down:
             fault.times = 0
         for index in range(RUNS):
@@ -89,7 +90,8 @@ def test_a_run_of_its_own_that_always_fails_is_given_up(on: Stage) -> None:
         trial.organisation.faults.append(faults.make("500", *matrix.CALLS["log"], always=True))
         for _ in range(jobs.MAX_ATTEMPTS):
             trial.finish(1, 1)
-        assert trial.endings[-1].state == jobs.State.DISCARDED
+        (ending,) = trial.last()
+        assert ending.state == jobs.State.DISCARDED
 
 
 @pytest.mark.parametrize("answer", ["hangs", "a byte a second"])
