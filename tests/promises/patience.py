@@ -1,4 +1,4 @@
-"""`python -m tests.promises.patience`: three processes of workers, and a service that refuses too much.
+"""`python -m tests.promises.patience`: three worker processes, and a service that refuses what is too much.
 
 Counts the requests that were sent although Azure DevOps had just refused one: those on their way when
 it did, at most one for each other worker, and none later.
@@ -31,7 +31,7 @@ from triage.sandbox.organisation import Organisation
 if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
 
-PROCESSES, WORKERS = 3, 2  # workers in each process
+WORKERS = 3  # each a process of its own
 _PATIENCE_SECONDS = 300.0
 
 
@@ -64,19 +64,15 @@ def play(*, per_second: int, retry_after: int, stories_max: int | None = None) -
                 runs += jobs.put(engine, RunRef(story.project_id, number), marker="1")
         organisation.budget = Budget(per_second, retry_after)
         started = time.monotonic()
-        workers = [
-            stack.enter_context(_worker(played.url, url, log=folder / f"{n}.log")) for n in range(PROCESSES)
-        ]
+        log = folder / "workers.log"
+        process = stack.enter_context(_workers(played.url, url, log))
         while _waiting(engine) and time.monotonic() - started < _PATIENCE_SECONDS:
-            dead = [each.returncode for each in workers if each.poll() is not None]
-            if dead:
-                raise RuntimeError(f"workers ended ({dead}): " + (folder / "0.log").read_text()[-2000:])
+            if process.poll() is not None:
+                raise RuntimeError("the workers ended: " + log.read_text()[-2000:])
             time.sleep(0.2)
         took = time.monotonic() - started
-        for each in workers:
-            each.terminate()
-        for each in workers:
-            each.wait(30)
+        process.terminate()
+        process.wait(60)
         with Session(engine) as session:
             done = session.exec(select(db.Job).where(db.Job.kind != jobs.Kind.MERGE)).all()
         engine.dispose()
@@ -100,7 +96,7 @@ def _waiting(engine: Engine) -> int:
         return len(left.all())
 
 
-def _worker(organization: str, database: str, *, log: Path) -> subprocess.Popen[bytes]:
+def _workers(organization: str, database: str, log: Path) -> subprocess.Popen[bytes]:
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("TRIAGE_")},
         "TRIAGE_CONFIG": os.devnull,
@@ -129,7 +125,7 @@ def main() -> int:
     given = asked.parse_args()
     told = play(per_second=given.per_second, retry_after=given.retry_after)
     budget = told.budget
-    print(f"processes × workers              {PROCESSES} × {WORKERS}")
+    print(f"worker processes                 {WORKERS}")
     print(
         f"runs triaged                     {told.runs - told.unfinished} of {told.runs}, {told.given_up} given up"
     )
@@ -138,7 +134,7 @@ def main() -> int:
     print(f"requests in a forbidden time     {len(budget.forbidden)}, at most {budget.most_in_one()} in one")
     print(f"the latest came after            {max(budget.forbidden, default=0.0) * 1000:.0f} ms")
     print(f"attempts that it cost the jobs   {told.attempts}")
-    kept = budget.most_in_one() < PROCESSES * WORKERS and not (told.unfinished or told.given_up)
+    kept = budget.most_in_one() < WORKERS and not (told.unfinished or told.given_up)
     print("R6 429 is obeyed by all processes: " + ("kept" if kept else "BROKEN"))
     return 0 if kept else 1
 

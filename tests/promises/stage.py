@@ -32,7 +32,7 @@ TOKEN = "played-token"
 # The shipped bounds, shorter: a trial takes seconds instead of minutes.
 LIMITS = azdo.Limits(
     connect_seconds=0.25,
-    silence_seconds=0.8,
+    silence_seconds=2.0,
     request_seconds=0.8,
     log_seconds=0.8,
     answer_bytes=1024 * 1024,

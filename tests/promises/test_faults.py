@@ -46,7 +46,7 @@ def test_the_story_uses_every_call_and_leaves_one_of_each(on: Stage, wanted: dic
         assert [call for call, fault in zip(_CALLS, met, strict=True) if fault.times] == []
         assert trial.happened() == wanted
     (item,) = wanted["work items"]
-    assert (item["type"], item["comments"], len(wanted["threads"])) == ("Bug", 2, 1)
+    assert (item["type"], item["comments"], len(wanted["threads"])) == ("Bug", 3, 1)
 
 
 @pytest.mark.parametrize(("call", "answer"), ONCE)
@@ -129,9 +129,9 @@ def test_a_log_of_a_gigabyte_in_a_megabyte_is_cut(on: Stage) -> None:
         assert trial.door.expanded_yaml(ref) is None
 
 
-def test_three_processes_send_nothing_while_one_was_asked_for_patience() -> None:
+def test_three_worker_processes_send_nothing_while_one_was_asked_for_patience() -> None:
     told = patience.play(per_second=20, retry_after=1, stories_max=4)
     assert (told.unfinished, told.given_up, told.attempts) == (0, 0, 0)
     assert told.budget.refusals > 0
     # What was on its way when the service refused: one for each other worker at most.
-    assert told.budget.most_in_one() < patience.PROCESSES * patience.WORKERS
+    assert told.budget.most_in_one() < patience.WORKERS

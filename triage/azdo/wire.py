@@ -27,6 +27,7 @@ if "AZURE_DEVOPS_CACHE_DIR" not in os.environ:
     atexit.register(shutil.rmtree, os.environ["AZURE_DEVOPS_CACHE_DIR"], ignore_errors=True)
 
 import requests
+import urllib3
 from azure.devops.exceptions import AzureDevOpsClientRequestError
 from msrest.authentication import BasicAuthentication
 from msrest.exceptions import ClientException
@@ -440,11 +441,12 @@ def _date(text: str) -> float | None:
 
 def _brief(error: Exception) -> str:
     cause = getattr(error, "inner_exception", None) or error
-    if isinstance(cause, requests.Timeout):
-        connecting = isinstance(cause, requests.ConnectTimeout)
-        return "no connection in time" if connecting else "not a byte in time"
+    if isinstance(cause, requests.ConnectTimeout):
+        return "no connection in time"
     while cause.args and isinstance(cause.args[0], Exception):
         cause = cause.args[0]
+    if isinstance(cause, urllib3.exceptions.TimeoutError):
+        return "not a byte in time"
     if len(cause.args) > 1 and isinstance(cause.args[1], OSError):  # ("Connection aborted.", why)
         cause = cause.args[1]
     reason = getattr(cause, "reason", None) or cause
