@@ -216,15 +216,13 @@ def main() -> int:
         )
     started = time.monotonic()
     size = 12
+    results: list[Result] = []
     with ProcessPoolExecutor(given.jobs) as pool:
-        parts = [cells[at : at + size] for at in range(0, len(cells), size)]
-        results = [each for part in pool.map(trials, parts) for each in part]
-    for each in results:
-        for problem in each.problems:
-            when = "always" if each.always else "once"
-            print(f"{each.answer}, {when}, at {each.call}: {problem}")
-        if not each.met:
-            print(f"{each.answer} at {each.call}: was not met")
+        for part in pool.map(trials, [cells[at : at + size] for at in range(0, len(cells), size)]):
+            results += part
+            for each in part:
+                _tell(each)
+            print(f"{len(results)} of {len(cells)} trials", file=sys.stderr)
     print(f"\n{'answer':<22}{'once':>12}{'always':>12}{'longest stall':>16}")
     for answer in dict.fromkeys(each.answer for each in results):
         of = [each for each in results if each.answer == answer]
@@ -241,6 +239,13 @@ def main() -> int:
         f"{time.monotonic() - started:.0f} s in all."
     )
     return 1 if violations or not all(each.met for each in results) or longest > STALL_SECONDS else 0
+
+
+def _tell(result: Result) -> None:
+    """Print what is wrong with a trial, if anything is."""
+    when = "always" if result.always else "once"
+    for problem in result.problems or (() if result.met else ("the call was not made",)):
+        print(f"{result.answer}, {when}, at {result.call}: {problem}", flush=True)
 
 
 if __name__ == "__main__":
