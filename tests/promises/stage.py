@@ -222,7 +222,7 @@ def stage() -> Iterator[Stage]:
     organisation = Organisation("contoso")
     with ExitStack() as stack:
         # Where it can be in memory: nothing here is about what survives a power loss.
-        memory = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
+        memory = "/dev/shm" if Path("/dev/shm").is_dir() else None
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="triage-faults-", dir=memory)))
         played = stack.enter_context(server.serve(organisation, token=TOKEN))
         port = int(played.url.split(":")[2].split("/")[0])
