@@ -1,6 +1,19 @@
 """The only door to Azure DevOps: the SDK goes in, domain values come out."""
 
 from triage.azdo.door import Door, Thread, Use, WorkItem, connect
+from triage.azdo.gate import Gate, LocalGate
+from triage.azdo.limits import Limits
 from triage.azdo.wire import FieldRefused, RevisionConflict
 
-__all__ = ["Door", "FieldRefused", "RevisionConflict", "Thread", "Use", "WorkItem", "connect"]
+__all__ = [
+    "Door",
+    "FieldRefused",
+    "Gate",
+    "Limits",
+    "LocalGate",
+    "RevisionConflict",
+    "Thread",
+    "Use",
+    "WorkItem",
+    "connect",
+]

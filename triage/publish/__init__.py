@@ -18,9 +18,16 @@ if TYPE_CHECKING:
 
 __all__ = ["Outcome", "carry_out", "title"]
 
+_ACT_SECONDS = 120.0  # with the longest settling, less than the lease of an effect (effects.py)
+
 
 def carry_out(door: Door, act: acts.Act, *, attempts: int, policy: Policy) -> Outcome:
     """Do it. `attempts` above 1 means that an earlier attempt may have done it, its reply lost."""
+    with door.within(_ACT_SECONDS + policy.settle_seconds):
+        return _carry_out(door, act, attempts, policy)
+
+
+def _carry_out(door: Door, act: acts.Act, attempts: int, policy: Policy) -> Outcome:
     if isinstance(act, acts.FileWorkItem):
         return work_item.file(door, act, policy, in_doubt=attempts > 1)
     if isinstance(act, acts.FileNotice):
