@@ -63,8 +63,7 @@ class ServiceBus(_Section):
 
     connection_string: SecretStr | None = Field(
         default=None,
-        description="Of a shared access policy with Listen (and Send, to forward or replay); none: no Service "
-        "Bus, or `namespace`.",
+        description="Of a shared access policy with Listen (and Send, to forward or replay); none: no bus.",
     )
     namespace: str = Field(
         default="",

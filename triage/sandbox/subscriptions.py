@@ -83,13 +83,9 @@ def _checked(call: Call, number: str, old: dict[str, Any]) -> dict[str, Any]:
     if project and project.lower() not in call.organisation.projects:
         raise _wrong(f"The project {project} does not exist.")
     inputs = dict(given["consumerInputs"])
-    for name in _CONFIDENTIAL:
-        if inputs.get(name) == _MASK:
-            inputs[name] = old.get("consumerInputs", {}).get(name, "")
-    if consumer == service_bus.CONSUMER:
-        _check_queue(inputs)
-    else:
-        _check_target(call, inputs)
+    kept = old.get("consumerInputs", {})
+    inputs |= {name: kept.get(name, "") for name in _CONFIDENTIAL if inputs.get(name) == _MASK}
+    _check_queue(inputs) if consumer == service_bus.CONSUMER else _check_target(call, inputs)
     now = wire_time()
     return {
         "createdBy": call.organisation.caller,

@@ -97,12 +97,15 @@ class Receiver(threading.Thread):
         """
         body = unwrap(client.payload(message))
         whole = body if len(body) <= self.settings.hook.max_body_bytes else None
-        while not self.stopping.is_set():
+        while True:
             try:
                 stored = deliveries.store(
                     self.engine, whole, self.settings.azure_devops.url, source="service-bus"
                 )
             except _AWAY:
+                if self.stopping.is_set():
+                    receiver.abandon_message(message)
+                    return
                 self._hold(receiver, message)
             except Exception:  # this message, and no other, cannot be stored: ten tries are enough
                 log.exception("a message could not be stored", message=message.sequence_number)
@@ -113,7 +116,6 @@ class Receiver(threading.Thread):
                 self.database_away = False
                 _settle(receiver, message, stored)
                 return
-        receiver.abandon_message(message)
 
     def _hold(self, receiver: ServiceBusReceiver, message: ServiceBusReceivedMessage) -> None:
         """Wait a moment for the database, keeping the message's lock. Raises MessageLockLostError."""
