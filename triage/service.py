@@ -54,7 +54,7 @@ def running(settings: config.Settings, listener: socket.socket) -> Iterator[Engi
     server = uvicorn.Server(_uvicorn(web.create_app(settings, engine, forward=_forward(bus))))
     thread = threading.Thread(target=server.run, args=([listener],), name="triage-web", daemon=True)
     try:
-        with bus, worker.running(settings, engine, known):
+        with worker.running(settings, engine, known), bus:
             thread.start()
             try:
                 yield engine
@@ -75,7 +75,7 @@ def serve(settings: config.Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         # uvicorn stops on them and then raises them again, which would end us before the workers.
         signal.signal(number, lambda *_: None)
-    with bus, worker.running(settings, engine, known):
+    with worker.running(settings, engine, known), bus:
         uvicorn.Server(_uvicorn(app)).run([listener])
 
 
