@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-_SEND_SECONDS = 8.0  # how long Azure DevOps waits for an answer is not documented
+_SEND_SECONDS = 5.0  # how long Azure DevOps waits for an answer is not documented
 _BATCH_MESSAGES, _BATCH_BYTES = 100, 128 * 1024  # the basic tiers take 256 KiB at once
 
 
@@ -70,6 +70,7 @@ class Forwarder(threading.Thread):
         try:
             return waiting.accepted.result(_SEND_SECONDS)
         except NotInTimeError:
+            self.connected = False  # as far as is known: the next hook need not wait as long
             return False
 
     def run(self) -> None:
@@ -100,7 +101,7 @@ class Forwarder(threading.Thread):
                 self.failures = 0
                 continue
             try:
-                sender.send_messages([_message(each.body) for each in self.unsent])
+                sender.send_messages([_message(each.body) for each in self.unsent], timeout=_SEND_SECONDS)
             except MessageSizeExceededError:  # one that is too large comes alone
                 accepted = False
             else:
@@ -108,6 +109,7 @@ class Forwarder(threading.Thread):
             for each in self.unsent:
                 each.settle(accepted=accepted)
             self.unsent, self.failures, last = [], 0, time.monotonic()
+            self.connected = True
 
     def _next(self) -> list[_Waiting]:
         """Return what waits, as much as goes at once; a large event goes alone."""
