@@ -94,7 +94,12 @@ def knowledge(settings: Settings) -> Knowledge:
         pages_url=settings.pages_url,
         own_secrets=tuple(
             secret.get_secret_value()
-            for secret in (settings.azure_devops.token, settings.hook.password, settings.hook.header_value)
+            for secret in (
+                settings.azure_devops.token,
+                settings.hook.password,
+                settings.hook.header_value,
+                settings.service_bus.connection_string,
+            )
             if secret and secret.get_secret_value()
         ),
     )
