@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from triage import azdo, config, plan, publish, renewal, worker
+from triage.azdo import sign_in
 from triage.errors import UsageError
 
 if TYPE_CHECKING:
@@ -25,15 +26,16 @@ def run(run_url: str, *, form: Literal["text", "json"], token: str | None, rules
     Raises UsageError when the address is no run's page or no token is given.
     """
     settings = config.load(**({"rules": config.Rules(path=rules_path)} if rules_path else {}))
-    given = settings.azure_devops.token
-    secret = token or (given.get_secret_value() if given else "")
-    if not secret:
+    section = settings.azure_devops
+    if not token and not section.configured:
         raise UsageError(
             "No token to read the run with: give --token or set TRIAGE_AZURE_DEVOPS__TOKEN "
             "(scopes: Build read, Service connections read)."
         )
     door = azdo.connect(
-        _organization(run_url, settings), secret, extra_hosts=settings.azure_devops.extra_hosts
+        _organization(run_url, settings),
+        token or sign_in.from_settings(section),
+        extra_hosts=section.extra_hosts,
     )
     known = worker.knowledge(settings)
     concluded = worker.conclude(door, known, door.parse_run_url(run_url))

@@ -86,7 +86,7 @@ def work(settings: config.Settings, stopping: threading.Event) -> None:
 def _ready(settings: config.Settings) -> worker.Knowledge:
     """Check every setting before anything starts. Raises UsageError or RulePackError."""
     config.require_organization(settings)
-    azdo.connect(settings.azure_devops.url, "")  # sends nothing; refuses what is no organisation
+    azdo.account(settings.azure_devops).door()  # sends nothing; refuses what is no organisation
     return worker.knowledge(settings)
 
 

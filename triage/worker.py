@@ -73,7 +73,12 @@ def knowledge(settings: Settings) -> Knowledge:
         pages_url=settings.pages_url,
         own_secrets=tuple(
             secret.get_secret_value()
-            for secret in (settings.azure_devops.token, settings.hook.password, settings.hook.header_value)
+            for secret in (
+                *settings.azure_devops.secrets(),
+                *settings.azure_devops.writer.secrets(),
+                settings.hook.password,
+                settings.hook.header_value,
+            )
             if secret and secret.get_secret_value()
         ),
     )
@@ -202,10 +207,10 @@ class Worker(threading.Thread):
     """Claims jobs and triages them until told to stop."""
 
     def __init__(
-        self, settings: Settings, engine: Engine, known: Knowledge, stopping: threading.Event
+        self, account: azdo.Account, engine: Engine, known: Knowledge, stopping: threading.Event
     ) -> None:
         super().__init__(name="triage-worker", daemon=True)
-        self.settings = settings
+        self.account = account
         self.engine = engine
         self.known = known
         self.stopping = stopping
@@ -213,12 +218,7 @@ class Worker(threading.Thread):
 
     def run(self) -> None:
         """Work until `stopping` is set; a job that has been begun is finished."""
-        token = self.settings.azure_devops.token
-        door = azdo.connect(
-            self.settings.azure_devops.url,
-            token.get_secret_value() if token else "",
-            extra_hosts=self.settings.azure_devops.extra_hosts,
-        )
+        door = self.account.door()
         while not self.stopping.is_set():
             try:
                 job = jobs.claim(self.engine, self.id)
@@ -284,7 +284,8 @@ class _Heartbeat:
 def running(settings: Settings, engine: Engine, known: Knowledge) -> Iterator[None]:
     """Run the configured number of workers beside the caller; on leaving, let them finish and stop."""
     stopping = threading.Event()
-    workers = [Worker(settings, engine, known, stopping) for _ in range(settings.workers)]
+    account = azdo.account(settings.azure_devops)  # one credential, however many workers
+    workers = [Worker(account, engine, known, stopping) for _ in range(settings.workers)]
     for worker in workers:
         worker.start()
     try:

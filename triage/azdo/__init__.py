@@ -1,6 +1,16 @@
 """The only door to Azure DevOps: the SDK goes in, domain values come out."""
 
-from triage.azdo.door import Door, Thread, Use, WorkItem, connect
+from triage.azdo.door import Account, Door, Thread, Use, WorkItem, account, connect
 from triage.azdo.wire import FieldRefused, RevisionConflict
 
-__all__ = ["Door", "FieldRefused", "RevisionConflict", "Thread", "Use", "WorkItem", "connect"]
+__all__ = [
+    "Account",
+    "Door",
+    "FieldRefused",
+    "RevisionConflict",
+    "Thread",
+    "Use",
+    "WorkItem",
+    "account",
+    "connect",
+]

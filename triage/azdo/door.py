@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from triage.azdo import shapes, urls
+from triage.azdo import shapes, sign_in, urls
 from triage.azdo.wire import NotThere, Wire
 from triage.errors import Cancel, RetryLater
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
 
+    from triage.azdo.sign_in import SignIn
+    from triage.config import AzureDevOps
     from triage.domain import Connection, Identity, Run, RunRef, TimelineRecord
 
 # Resource areas and locations, as the SDK's clients name them (azure-devops 7.1.0b4).
@@ -78,20 +80,58 @@ class WorkItem:
     relations: tuple[Mapping[str, Any], ...] = ()
 
 
-def connect(url: str, token: str, *, extra_hosts: Sequence[str] = ()) -> Door:
+def connect(
+    url: str, credential: str | SignIn, *, writer: SignIn | None = None, extra_hosts: Sequence[str] = ()
+) -> Door:
     """Return a door to the organisation at `url`; one per thread. Sends nothing yet.
 
-    Raises UsageError when `url` is no organisation's address.
+    `credential` is a token, or what `sign_in.from_settings` returned; all threads share it. With a `writer`
+    it only reads. Raises UsageError when `url` is no organisation's address.
     """
-    return Door(url, token, frozenset(host.lower() for host in extra_hosts))
+    reader = sign_in.with_token(credential) if isinstance(credential, str) else credential
+    return Door(url, reader, frozenset(host.lower() for host in extra_hosts), writer)
+
+
+@dataclass(frozen=True)
+class Account:
+    """An organisation and who triage is there; shared by all threads, each with a door of its own."""
+
+    url: str
+    reader: SignIn
+    writer: SignIn | None = None
+    extra_hosts: tuple[str, ...] = ()
+
+    def door(self) -> Door:
+        """Return a door; one per thread."""
+        return connect(self.url, self.reader, writer=self.writer, extra_hosts=self.extra_hosts)
+
+
+def account(section: AzureDevOps) -> Account:
+    """Return what the settings say of the organisation and of its credentials. Asks nobody yet.
+
+    Raises UsageError when a credential lacks something.
+    """
+    writer = section.writer
+    return Account(
+        section.url,
+        sign_in.from_settings(section),
+        sign_in.from_settings(writer, "azure_devops.writer") if writer.configured else None,
+        tuple(section.extra_hosts),
+    )
 
 
 class Door:
-    """One organisation, seen with one token."""
+    """One organisation, seen with one credential, or one to read and one to write."""
 
-    def __init__(self, url: str, token: str, extra_hosts: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self,
+        url: str,
+        reader: SignIn,
+        extra_hosts: frozenset[str] = frozenset(),
+        writer: SignIn | None = None,
+    ) -> None:
         self.organization_url, self.organization = urls.organization(url)
-        self._wire = Wire(self.organization_url, token, extra_hosts)
+        self._wire = Wire(self.organization_url, reader, extra_hosts, writer)
         self._types: dict[str, dict[str, frozenset[str]]] = {}
 
     # Runs
@@ -390,6 +430,11 @@ class Door:
     def parse_run_url(self, url: str) -> RunRef:
         """Return the run whose page has this address; raises UsageError."""
         return urls.parse_run(self.organization_url, url)
+
+    @property
+    def wire(self) -> Wire:
+        """Return what sends, for triage/azdo/administration.py."""
+        return self._wire
 
     @property
     def host(self) -> str:

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import tempfile
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
@@ -25,22 +26,25 @@ if "AZURE_DEVOPS_CACHE_DIR" not in os.environ:
 import requests
 from azure.devops.client import Client
 from azure.devops.exceptions import AzureDevOpsClientRequestError
-from msrest.authentication import BasicAuthentication
 from msrest.exceptions import ClientException
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from triage.azdo.sign_in import SignIn
 
 _RESOURCE_AREAS = "e81700f7-3be2-46de-8624-2eb35882fcaa"
 _CONNECT_SECONDS, _READ_SECONDS = 10, 60
 _CHUNK = 256 * 1024
 _SNOOZE_DEFAULT, _SNOOZE_MAX = 30.0, 900.0
 _TEXT_MAX = 300  # characters of a server's message that we repeat
-
-CREDENTIAL_HELP = (
-    "Check azure_devops.token (TRIAGE_AZURE_DEVOPS__TOKEN): it may have expired or lack a scope; "
-    "deploy/README.md lists the scopes."
-)
+# Sent as the reader though their method says otherwise: two questions, and service hooks, whose events
+# Azure DevOps drops silently when their creator may not read the runs.
+_AS_READER = {
+    "1a9c53f7-f243-4447-b110-35ef023636e4",  # wiql
+    "cf1faa59-1b63-4448-bf04-13d981a46f5d",  # permission evaluation
+    "fc50d02a-849f-41fb-8af1-0a5216103269",  # subscriptions
+}
 
 
 class FieldRefused(JobError):  # noqa: N818 - what happened, as the other answers
@@ -62,11 +66,17 @@ class NotThere(Cancel):
 class Wire:
     """Sends requests to one organisation; one per thread."""
 
-    def __init__(self, organization_url: str, token: str, extra_hosts: frozenset[str]) -> None:
+    def __init__(
+        self,
+        organization_url: str,
+        reader: SignIn,
+        extra_hosts: frozenset[str],
+        writer: SignIn | None = None,
+    ) -> None:
         self.organization_url = organization_url
-        self._credentials = BasicAuthentication("", token)
+        self._reader, self._writer = reader, writer or reader
         self._extra_hosts = extra_hosts
-        self._clients: dict[str, Any] = {}
+        self._clients: dict[tuple[str, SignIn], Any] = {}
         self._areas: dict[str, str] | None = None
 
     def get(self, area: str, location: str, version: str, **parts: Any) -> Any:
@@ -90,7 +100,7 @@ class Wire:
         `area` and `location` are the SDK's ids of an API. Raises a JobError that says what to do.
         """
         response = self._response(method, area, location, version, route, query, content, media_type)
-        _refuse_sign_in_page(response)
+        _refuse_sign_in_page(response, self._signed_by(method, location).advice)
         body = _read(response)
         if not body:
             return None, response.headers
@@ -110,7 +120,7 @@ class Wire:
     ) -> Iterator[bytes]:
         """GET plain text in chunks; memory stays flat however long the log."""
         response = self._response("GET", area, location, version, route, query, None, None)
-        _refuse_sign_in_page(response)
+        _refuse_sign_in_page(response, self._reader.advice)
         try:
             yield from response.iter_content(_CHUNK)
         except requests.RequestException as error:
@@ -131,7 +141,7 @@ class Wire:
     ) -> Any:
         accept = "application/json" if media_type else "text/plain"
         try:
-            return self._client(area)._send(  # noqa: SLF001 - keeps headers, skips the slow decoder
+            return self._client(area, self._signed_by(method, location))._send(  # noqa: SLF001 - keeps headers, skips the slow decoder
                 http_method=method,
                 location_id=location,
                 version=version,
@@ -151,18 +161,22 @@ class Wire:
                 f"Azure DevOps gave an answer triage does not understand: {_brief(error)}."
             ) from None
 
-    def _client(self, area: str) -> Any:
+    def _signed_by(self, method: str, location: str) -> SignIn:
+        return self._reader if method == "GET" or location in _AS_READER else self._writer
+
+    def _client(self, area: str, sign_in: SignIn) -> Any:
         base = self._base(area)
-        if base not in self._clients:
-            client = Client(base, self._credentials)
+        if (base, sign_in) not in self._clients:
+            client = Client(base, sign_in.authentication())
             client.config.redirect_policy.allow = False  # a redirect could carry our token elsewhere
             client.config.retry_policy.policy.total = 0  # the worker retries, without holding a thread
             client.config.retry_policy.policy.status_forcelist = frozenset()
             client.config.retry_policy.policy.respect_retry_after_header = False
             client.config.connection.timeout = (_CONNECT_SECONDS, _READ_SECONDS)
-            client._handle_error = _refusal  # noqa: SLF001 - the SDK's own loses status and headers
-            self._clients[base] = client
-        return self._clients[base]
+            # The SDK's own loses status and headers.
+            client._handle_error = partial(_refusal, sign_in.advice)  # noqa: SLF001
+            self._clients[base, sign_in] = client
+        return self._clients[base, sign_in]
 
     def _base(self, area: str) -> str:
         """Return where an area is served: the organisation itself unless it says otherwise."""
@@ -197,25 +211,25 @@ def _read(response: Any) -> bytes:
         raise RetryLater(f"An answer of Azure DevOps broke off: {_brief(error)}.") from None
 
 
-def _refuse_sign_in_page(response: Any) -> None:
+def _refuse_sign_in_page(response: Any, advice: str) -> None:
     html = "text/html" in (response.headers.get("Content-Type") or "")
     if response.status_code == requests.codes.non_authoritative_info or html:
-        raise AccessRefused(f"Azure DevOps answers with its sign-in page instead of data. {CREDENTIAL_HELP}")
+        raise AccessRefused(f"Azure DevOps answers with its sign-in page instead of data. {advice}")
 
 
-def _refusal(request: Any, response: Any) -> None:
+def _refusal(advice: str, request: Any, response: Any) -> None:
     """Raise what a status other than 2xx means. Takes the place of the SDK's own method."""
     status = response.status_code
     if response.is_redirect if hasattr(response, "is_redirect") else 300 <= status < 400:  # noqa: PLR2004
         raise AccessRefused(
-            f"Azure DevOps redirects to another page, as it does to sign in. {CREDENTIAL_HELP}"
+            f"Azure DevOps redirects to another page, as it does to sign in. {advice}"
         )
     message, type_key = _told(response)
     what = f"{request.method} {urlsplit(request.url).path}"
     if status == requests.codes.unauthorized:
-        raise AccessRefused(f"Azure DevOps refuses the token (401 at {what}). {CREDENTIAL_HELP}")
+        raise AccessRefused(f"Azure DevOps refuses the token (401 at {what}). {advice}")
     if status == requests.codes.forbidden:
-        raise AccessRefused(f"Azure DevOps denies {what} (403): {message} {CREDENTIAL_HELP}")
+        raise AccessRefused(f"Azure DevOps denies {what} (403): {message} {advice}")
     if status == requests.codes.not_found:
         raise NotThere(f"Not found, or not visible to triage's token: {what}. {message}")
     if (
