@@ -29,12 +29,13 @@ class Credential(_Section):
 
     auth: Literal["token", "managed-identity", "workload-identity", "service-principal", "azure-cli"] = Field(
         default="token",
-        description="How to sign in: `token`, `managed-identity`, `workload-identity`, `service-principal`, or "
-        "`azure-cli` (for people).",
+        description="How to sign in: `token`, `managed-identity`, `workload-identity`, `service-principal`, "
+        "or `azure-cli` (for people).",
     )
     token: SecretStr | None = Field(default=None, description="Personal access token that triage works with.")
     tenant_id: str = Field(
-        default="", description="Entra tenant of a service principal; of a workload identity: `AZURE_TENANT_ID`."
+        default="",
+        description="Entra tenant of a service principal; of a workload identity: `AZURE_TENANT_ID`.",
     )
     client_id: str = Field(
         default="",
@@ -55,7 +56,7 @@ class Credential(_Section):
     )
     expires_on: date | None = Field(
         default=None,
-        description="Day on which the token or secret expires: Azure DevOps does not tell, `triage doctor` warns.",
+        description="Day on which the token or secret expires: `triage doctor` warns: Azure DevOps does not.",
     )
 
     @property
@@ -68,8 +69,8 @@ class Credential(_Section):
         variable = f"TRIAGE_{setting.replace('.', '__').upper()}"
         if not self.configured:
             return (
-                f"{setting}.token is not set. Create a personal access token (scopes in deploy/README.md) and set "
-                f"{variable}__TOKEN, or sign in without one: {setting}.auth."
+                f"{setting}.token is not set. Create a personal access token (scopes in deploy/README.md) and "
+                f"set {variable}__TOKEN, or sign in without one: {setting}.auth."
             )
         if self.auth != "service-principal":
             return ""

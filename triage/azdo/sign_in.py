@@ -23,19 +23,25 @@ if TYPE_CHECKING:
 # Azure DevOps itself, as Entra knows it (azure-devops.md 10.1).
 SCOPE = "499b84ac-1321-427f-aa17-267ca6975798/.default"
 _EARLY_SECONDS = 300.0  # azure-identity fetches anew below this, too
-_KNOWN_AUTHORITIES = (".microsoftonline.com", ".microsoftonline.us", ".chinacloudapi.cn", ".partner.microsoftonline.cn")
+_KNOWN_AUTHORITIES = (
+    ".microsoftonline.com",
+    ".microsoftonline.us",
+    ".chinacloudapi.cn",
+    ".partner.microsoftonline.cn",
+)
 _TEXT_MAX = 300
-_PASSING = re.compile(r"AADSTS(?:90033|50196|90006)\b|temporarily_unavailable")
+_PASSING = re.compile(r"AADSTS(?:90033|50196|90006)\b|temporarily_unavailable|HTTP Error: (?:429|5\d\d)")
 # What Entra's commonest refusals mean for the person who set triage up.
 _REMEDIES = {
     "AADSTS7000222": "The client secret has expired: create a new one for the application in Entra and set "
     "{setting}.client_secret.",
-    "AADSTS7000215": "The client secret is wrong; {setting}.client_secret must be the secret's value, not its ID.",
+    "AADSTS7000215": "The client secret is wrong; {setting}.client_secret must be the secret's value, "
+    "not its ID.",
     "AADSTS700016": "The tenant has no such application: check {setting}.client_id and {setting}.tenant_id.",
     "AADSTS90002": "There is no such tenant: check {setting}.tenant_id.",
     "AADSTS900023": "There is no such tenant: check {setting}.tenant_id.",
-    "AADSTS700027": "Entra does not know the certificate: upload the one in {setting}.certificate_file to the "
-    "application, or check this machine's clock.",
+    "AADSTS700027": "Entra does not know the certificate: upload the one in {setting}.certificate_file to "
+    "the application, or check this machine's clock.",
     "AADSTS700024": "The assertion is not valid at this time: check this machine's clock.",
     "AADSTS53003": "A conditional access policy blocks the sign-in: exclude triage's identity from it.",
 }
@@ -74,8 +80,8 @@ class SignIn:
                 "deploy/README.md lists the scopes."
             )
         return (
-            f"triage signs in by {self.kind} ({self.setting}.auth): add that identity to the organisation with "
-            "a Basic licence and give it the rights that deploy/README.md lists."
+            f"triage signs in by {self.kind} ({self.setting}.auth): add that identity to the organisation "
+            "with a Basic licence and give it the rights that deploy/README.md lists."
         )
 
     def authentication(self) -> Authentication:
@@ -96,7 +102,7 @@ class SignIn:
                 return self._bearer
             try:
                 token = self._source.get_token_info(SCOPE)
-            except Exception as error:  # azure-identity raises more than its documentation names
+            except Exception as error:  # noqa: BLE001 - azure-identity raises more than its documentation names
                 if left > 0:
                     return self._bearer
                 raise self._explained(error) from None
@@ -122,8 +128,8 @@ class SignIn:
                 "federated credential in Entra with those of the workload's token."
             )
         return {
-            "managed-identity": "Assign a managed identity to where triage runs; a user-assigned one needs its "
-            f"{self.setting}.client_id.",
+            "managed-identity": "Assign a managed identity to where triage runs; a user-assigned one needs "
+            f"its {self.setting}.client_id.",
             "workload-identity": f"Check {self.setting}.tenant_id, .client_id and .federated_token_file.",
             "azure-cli": "Run `az login` as the user who runs triage.",
         }.get(self.kind, f"Check {self.setting}.tenant_id, .client_id and its secret or certificate.")
@@ -205,8 +211,8 @@ def _source(section: Credential, setting: str) -> Any:
         )
     except (OSError, ValueError, TypeError) as error:
         raise UsageError(
-            f"{setting}.certificate_file: {section.certificate_file} cannot be used: {error}. It must be a PEM or "
-            "PKCS#12 file with the certificate and its private key."
+            f"{setting}.certificate_file: {section.certificate_file} cannot be used: {error}. It must be a PEM "
+            "or PKCS#12 file with the certificate and its private key."
         ) from None
 
 

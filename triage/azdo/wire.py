@@ -221,9 +221,7 @@ def _refusal(advice: str, request: Any, response: Any) -> None:
     """Raise what a status other than 2xx means. Takes the place of the SDK's own method."""
     status = response.status_code
     if response.is_redirect if hasattr(response, "is_redirect") else 300 <= status < 400:  # noqa: PLR2004
-        raise AccessRefused(
-            f"Azure DevOps redirects to another page, as it does to sign in. {advice}"
-        )
+        raise AccessRefused(f"Azure DevOps redirects to another page, as it does to sign in. {advice}")
     message, type_key = _told(response)
     what = f"{request.method} {urlsplit(request.url).path}"
     if status == requests.codes.unauthorized:

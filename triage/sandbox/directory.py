@@ -39,7 +39,10 @@ def project_named(organisation: Organisation, name: str) -> Project:
 
 def _projects(call: Call) -> Response:
     if "projectId" not in call.values:
-        return listing([_project(call, each) for each in call.organisation.projects.values()])
+        found = [_project(call, each) for each in call.organisation.projects.values()]
+        start, top = call.asked("continuationToken", 0), call.asked("$top", 100)
+        more = {"x-ms-continuationtoken": str(start + top)} if start + top < len(found) else None
+        return listing(found[start : start + top], more)
     return JSONResponse(_project(call, project_named(call.organisation, call.values["projectId"])))
 
 
@@ -58,9 +61,16 @@ def _areas(call: Call) -> Response:
 
 
 def _caller(call: Call) -> Response:
-    caller = _identity(call.organisation.caller)
+    caller = _identity(call.caller)
     return JSONResponse(
-        {"authenticatedUser": caller, "authorizedUser": caller, "instanceId": call.organisation.id}
+        {
+            "authenticatedUser": caller,
+            "authorizedUser": caller,
+            "instanceId": call.organisation.id,
+            "deploymentId": call.organisation.id,
+            "deploymentType": "hosted",
+            "locationServiceData": None,
+        }
     )
 
 

@@ -65,6 +65,8 @@ def retry_probation(organisation: Organisation, subscription_id: str) -> str:
 
 def _wants(subscription: dict[str, Any], event: dict[str, Any]) -> bool:
     """Return True when a subscription is in force and its filters let the event through."""
+    if subscription.get("consumerId", "webHooks") != "webHooks":
+        return False  # a queue's messages are not played here
     if subscription["status"] != "enabled" or subscription["eventType"] != event["eventType"]:
         return False
     resource = event.get("resource") or {}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
 import re
 import socket
 import threading
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass
+from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
@@ -26,15 +27,18 @@ from triage.sandbox import (
     git,
     locations,
     pages,
+    pools,
     processes,
     queries,
     releases,
+    security,
     subscriptions,
     work_items,
 )
 from triage.sandbox.answers import Call, Refusal
 from triage.sandbox.directory import project_named
 from triage.sandbox.organisation import Organisation, sleep, wire_time
+from triage.sandbox.tokens import Token, presented
 from triage.sandbox.versions import check_version
 
 if TYPE_CHECKING:
@@ -46,9 +50,21 @@ if TYPE_CHECKING:
     from triage.sandbox.organisation import Fault
 
 _WRITES = {"POST", "PUT", "PATCH", "DELETE"}
-_READS_BY_POST = {"wiql", "batch", "artifacts"}
+_READS_BY_POST = {"wiql", "batch", "artifacts", "evaluations"}
 _START_SECONDS = 10.0
-_MODULES = (builds, connections, directory, git, processes, queries, releases, subscriptions, work_items)
+_MODULES = (
+    builds,
+    connections,
+    directory,
+    git,
+    pools,
+    processes,
+    queries,
+    releases,
+    security,
+    subscriptions,
+    work_items,
+)
 _ROUTES: Routes = {name: methods for module in _MODULES for name, methods in module.ROUTES.items()}
 _SIGN_IN = (
     "<!DOCTYPE html><html><head><title>Azure DevOps Services | Sign In</title></head><body></body></html>"
@@ -74,6 +90,7 @@ def serve(organisation: Organisation, *, token: str, port: int = 0) -> Iterator[
         log_level="warning",
         log_config=None,
         access_log=False,
+        date_header=False,  # the organisation has a clock of its own
         lifespan="off",
         ws="none",
         timeout_graceful_shutdown=2,
@@ -142,6 +159,7 @@ def create_app(organisation: Organisation, token: str) -> FastAPI:
         body = await request.body()
         response = await run_in_threadpool(front.answer, request, body)
         if response is not None:
+            response.headers["Date"] = formatdate(time.time() + organisation.clock_ahead_seconds, usegmt=True)
             return response
         request.scope["transport"].abort()
         await asyncio.sleep(0.05)  # let the loop notice, so that nothing is sent after all
@@ -155,7 +173,7 @@ class _Front:
 
     def __init__(self, organisation: Organisation, token: str) -> None:
         self.organisation = organisation
-        self.expected = "Basic " + base64.b64encode(f":{token}".encode()).decode()
+        organisation.tokens.setdefault(token, Token())
 
     def answer(self, request: Request, body: bytes) -> Response | None:
         """Answer a request; None breaks the connection."""
@@ -167,7 +185,8 @@ class _Front:
                 return None
             if fault.status is not None:
                 return Response(fault.body, fault.status, fault.headers)
-        response = self._unauthenticated(request) or self._served(request, path, body)
+        token = self._token(request)
+        response = self._signed_out(token) or self._served(request, path, body, token or Token())
         return None if fault and fault.lose_reply else response
 
     def _fault(self, method: str, path: str) -> Fault | None:
@@ -178,7 +197,12 @@ class _Front:
                     return fault
         return None
 
-    def _unauthenticated(self, request: Request) -> Response | None:
+    def _token(self, request: Request) -> Token | None:
+        kind, secret = presented(request.headers.get("authorization", ""))
+        token = self.organisation.tokens.get(secret)
+        return token if token and token.valid and token.kind == kind else None
+
+    def _signed_out(self, token: Token | None) -> Response | None:
         if self.organisation.sign_in_page == "203":
             return HTMLResponse(_SIGN_IN, 203)
         if self.organisation.sign_in_page == "302":
@@ -186,12 +210,12 @@ class _Front:
             return Response(
                 status_code=302, headers={"Location": f"http://{host}/_signin?realm=dev.azure.com"}
             )
-        if request.headers.get("authorization") != self.expected:
+        if token is None:
             realm = {"WWW-Authenticate": 'Basic realm="https://tfsprodweu.visualstudio.com/"'}
             return HTMLResponse("", 401, realm)
         return None
 
-    def _served(self, request: Request, path: str, body: bytes) -> Response:
+    def _served(self, request: Request, path: str, body: bytes, token: Token) -> Response:
         with self.organisation.lock:
             api = ""
             try:
@@ -199,7 +223,7 @@ class _Front:
                 if location is None:
                     return JSONResponse(locations.listing())
                 api = location.name
-                response = self._handled(request, location, values, body)
+                response = self._handled(request, location, values, body, token)
             except Refusal as refusal:
                 response = refusal.response()
             if request.method in _WRITES and api not in _READS_BY_POST:
@@ -223,16 +247,30 @@ class _Front:
         return found
 
     def _handled(
-        self, request: Request, location: locations.Location, values: dict[str, str], body: bytes
+        self,
+        request: Request,
+        location: locations.Location,
+        values: dict[str, str],
+        body: bytes,
+        token: Token,
     ) -> Response:
         query = {key.lower(): value for key, value in request.query_params.items()}
         check_version(location, request.method, query.get("api-version"), request.headers.get("accept", ""))
+        if not token.allows(location.name, writes=request.method in _WRITES):
+            # Whether the service says 401 or 403 of a missing scope is not documented.
+            raise Refusal(
+                401,
+                "TF400813: The user is not authorized to access this resource.",
+                "UnauthorizedRequestException",
+            )
         found = project_named(self.organisation, values["project"]) if "project" in values else None
         handler = _ROUTES[location.name].get(request.method)
         if handler is None:
             message = f"The requested resource does not support http method '{request.method}'."
             return JSONResponse({"count": 1, "value": {"Message": message}}, 405)
-        return handler(Call(self.organisation, request.method, values, query, request.headers, body, found))
+        return handler(
+            Call(self.organisation, request.method, values, query, request.headers, body, found, token)
+        )
 
     def _enter(self, request: Request, path: str, body: bytes, response: Response) -> None:
         said, answer = _read(body), _read(bytes(response.body))
