@@ -1,4 +1,4 @@
-"""Settings: triage.toml, then TRIAGE_… environment variables, then flags; the last one wins."""
+"""Settings: triage.toml, triage.secrets.toml, TRIAGE_… variables, then flags; the last one wins."""
 
 from __future__ import annotations
 
@@ -69,8 +69,8 @@ class Credential(_Section):
         variable = f"TRIAGE_{setting.replace('.', '__').upper()}"
         if not self.configured:
             return (
-                f"{setting}.token is not set. Create a personal access token (scopes in deploy/README.md) and "
-                f"set {variable}__TOKEN, or sign in without one: {setting}.auth."
+                f"{setting}.token is not set. Create a personal access token (scopes in deploy/README.md) "
+                f"and set {variable}__TOKEN, or sign in without one: {setting}.auth."
             )
         if self.auth != "service-principal":
             return ""
@@ -204,8 +204,13 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Flags over environment over file."""
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, _file())
+        """Flags over environment over the file of secrets over the file."""
+        return (
+            init_settings,
+            env_settings,
+            TomlConfigSettingsSource(settings_cls, secrets_file()),
+            TomlConfigSettingsSource(settings_cls, file()),
+        )
 
     @property
     def pages_url(self) -> str:
@@ -224,7 +229,7 @@ def load(**flags: Any) -> Settings:
         problems = "\n".join(f"  {_explain(e)}" for e in error.errors(include_input=False, include_url=False))
         raise UsageError(f"The settings (triage.toml or TRIAGE_… variables) are wrong:\n{problems}") from None
     except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{_file()}: not valid TOML: {error}") from None
+        raise UsageError(f"{file()} or {secrets_file()}: not valid TOML: {error}") from None
 
 
 def require_organization(settings: Settings) -> None:
@@ -242,8 +247,18 @@ def require_organization(settings: Settings) -> None:
         raise UsageError(problem)
 
 
-def _file() -> Path:
+def file() -> Path:
+    """Return where the settings are."""
     return Path(os.environ.get("TRIAGE_CONFIG", "triage.toml"))
+
+
+def secrets_file() -> Path:
+    """Return where the secrets among the settings are: triage.secrets.toml beside triage.toml.
+
+    A file of its own, so that triage.toml may be shown and kept in a repository, and so that this one can
+    be a mounted secret.
+    """
+    return file().with_name(f"{file().stem}.secrets.toml")
 
 
 def _explain(error: Any) -> str:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import event
 from sqlmodel import Field, SQLModel, create_engine
 
@@ -218,8 +220,7 @@ def migrate(engine: Engine) -> None:
 
     Raises UsageError when the database cannot be reached or written.
     """
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    config = _alembic()
     try:
         with engine.begin() as connection:
             config.attributes["connection"] = connection
@@ -230,3 +231,16 @@ def migrate(engine: Engine) -> None:
             f"The database {where} cannot be opened for writing: {error.orig}. "
             "Check that its folder exists and can be written, or set database.url (TRIAGE_DATABASE__URL)."
         ) from error
+
+
+def revisions(engine: Engine) -> tuple[str | None, str | None]:
+    """Return the schema's revision in the database, None before the first, and the newest there is."""
+    with engine.connect() as connection:
+        present = MigrationContext.configure(connection).get_current_revision()
+    return present, ScriptDirectory.from_config(_alembic()).get_current_head()
+
+
+def _alembic() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    return config

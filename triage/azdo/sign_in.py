@@ -211,8 +211,8 @@ def _source(section: Credential, setting: str) -> Any:
         )
     except (OSError, ValueError, TypeError) as error:
         raise UsageError(
-            f"{setting}.certificate_file: {section.certificate_file} cannot be used: {error}. It must be a PEM "
-            "or PKCS#12 file with the certificate and its private key."
+            f"{setting}.certificate_file: {section.certificate_file} cannot be used: {error}. It must be a "
+            "PEM or PKCS#12 file with the certificate and its private key."
         ) from None
 
 

@@ -176,8 +176,8 @@ def _check_assertion(application: Application, assertion: str) -> None:
     if "x5t" in (header := jwt.get_unverified_header(assertion)) or "x5t#S256" in header:
         raise _Refused(
             700027,
-            f"The certificate with identifier used to sign the client assertion is not registered on application "
-            f"'{application.client_id}'. [Reason - The key was not found.]",
+            "The certificate with identifier used to sign the client assertion is not registered on "
+            f"application '{application.client_id}'. [Reason - The key was not found.]",
         )
     raise _Refused(
         700213,
@@ -197,7 +197,8 @@ class _Handler(BaseHTTPRequestHandler):
         if self._is_away():
             return
         if rest != "oauth2/v2.0/token":
-            return self._reply(404, {"error": "not_found"})
+            self._reply(404, {"error": "not_found"})
+            return
         try:
             self._reply(200, _token(self.authority, tenant, form))
         except _Refused as refused:
