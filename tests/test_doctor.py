@@ -227,6 +227,11 @@ def test_a_hook_that_is_switched_off_is_told(stage: demo.Stage, settings: Settin
     assert "triage hooks repair" in found[0][2]
 
 
+def test_hooks_cannot_be_found_without_a_public_address(settings: Settings) -> None:
+    nowhere = changed(settings, "server", public_url="")
+    assert fault(nowhere, organisation.examine)[:2] == ("hooks", "warning")
+
+
 def test_no_hook_at_all_is_told(settings: Settings) -> None:
     away = changed(settings, "server", public_url="http://127.0.0.1:1")
     assert fault(away, here._public_url)[:2] == ("public address", "warning")

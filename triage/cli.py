@@ -151,6 +151,38 @@ def work(**flags: Any) -> None:
 
 
 @cli.command()
+@click.option("--organization", help="The organisation's address, e.g. https://dev.azure.com/contoso.")
+@click.option(
+    "--auth",
+    type=click.Choice(["managed-identity", "workload-identity", "service-principal", "token", "azure-cli"]),
+    help="How triage signs in to Azure DevOps.",
+)
+@click.option("--tenant-id", help="Entra tenant of a service principal.")
+@click.option("--client-id", help="Application of a service principal, or a user-assigned managed identity.")
+@click.option("--certificate-file", help="Certificate and private key of a service principal.")
+@click.option("--expires-on", help="The day the token or secret expires, e.g. 2027-01-31.")
+@click.option("--public-url", help="The https address at which Azure DevOps reaches triage.")
+@click.option("--database-url", help="sqlite:///file or postgresql://user@host/name.")
+@click.option("--default-team", help="The team that gets what nobody else owns.")
+@click.option(
+    "--project", "projects", multiple=True, help="Install the hooks of this project; may be repeated."
+)
+@click.option("--all-projects", is_flag=True, help="Install the hooks of every project.")
+@click.option("--force", is_flag=True, help="Write anew what exists already.")
+@click.option("--no-input", is_flag=True, help="Ask nothing: flags and environment say it all.")
+def init(**given: Any) -> None:
+    """Set triage up: ask for what it needs, write it down, test it, and offer to install the hooks.
+
+    Writes triage.toml, and secrets to triage.secrets.toml, both readable by you alone; secrets that are in
+    the environment (TRIAGE_AZURE_DEVOPS__TOKEN, …__CLIENT_SECRET) stay there. Overwrites nothing without
+    --force. Tests by what `triage doctor` does. Exits 2 when something does not work.
+    """
+    from triage import init as setting_up
+
+    sys.exit(setting_up.run(setting_up.Given(**given)))
+
+
+@cli.command()
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def doctor(form: Literal["text", "json"]) -> None:
     """Look at everything that triage needs, and tell of each fault how to mend it. Writes nothing.

@@ -198,6 +198,13 @@ def _subscriptions(settings: Settings, door: Door, projects: Sequence[Project]) 
         )
     else:
         choice = subscribing.Choice()
+    if not choice.service_bus and not settings.server.public_url:
+        yield warning(
+            "hooks",
+            "without server.public_url nobody knows which are triage's.",
+            "Set server.public_url, then `triage hooks install --all-projects`.",
+        )
+        return
     target = subscribing.target(settings, choice)
     served = hooks.subscribed(door, target, projects)
     if not served:
