@@ -94,11 +94,17 @@ def target(settings: config.Settings, choice: Choice) -> hooks.Target:
     if not choice.service_bus:
         local = urlsplit(settings.azure_devops.url).hostname in _LOCAL
         return hooks.web_hook(settings.hook, choice.url or settings.server.public_url, local=local)
-    section = getattr(settings, "service_bus", None)
-    queue = choice.queue or getattr(section, "queue", "")
+    queue = choice.queue or bus_queue(settings)
     if not queue:
         raise UsageError("Name the queue that Azure DevOps shall send to: --queue triage.")
     return hooks.service_bus(queue, choice.send_connection_string or "")
+
+
+def bus_queue(settings: config.Settings) -> str:
+    """Return the queue that triage receives events from, "" when it has no Service Bus."""
+    section = getattr(settings, "service_bus", None)
+    used = getattr(section, "connection_string", None) or getattr(section, "namespace", "")
+    return str(getattr(section, "queue", "")) if used else ""
 
 
 def chosen(known: Sequence[Project], names: Sequence[str]) -> list[Project]:

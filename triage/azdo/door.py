@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from triage.azdo import shapes, sign_in, urls
 from triage.azdo.wire import NotThere, Wire
-from triage.errors import Cancel, RetryLater
+from triage.errors import Cancel, RetryLater, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -111,13 +111,16 @@ def account(section: AzureDevOps) -> Account:
 
     Raises UsageError when a credential lacks something.
     """
-    writer = section.writer
-    return Account(
-        section.url,
-        sign_in.from_settings(section),
-        sign_in.from_settings(writer, "azure_devops.writer") if writer.configured else None,
-        tuple(section.extra_hosts),
-    )
+    reader = sign_in.from_settings(section)
+    own = section.writer
+    writer = sign_in.from_settings(own, "azure_devops.writer") if own.configured else None
+    for each in (reader, writer):
+        if each and each.is_entra and urls.is_server(section.url):
+            raise UsageError(
+                f"{each.setting}.auth: Azure DevOps Server knows no Entra identities; use a personal access "
+                'token (auth = "token").'
+            )
+    return Account(section.url, reader, writer, tuple(section.extra_hosts))
 
 
 class Door:

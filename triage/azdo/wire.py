@@ -188,10 +188,10 @@ class Wire:
             self._areas = {str(a["id"]).lower(): str(a["locationUrl"]).rstrip("/") for a in listed}
         base = self._areas.get(area, self.organization_url)
         there, here = urlsplit(base), urlsplit(self.organization_url)
-        host, own = there.hostname or "", here.hostname or ""
+        host = there.hostname or ""
         # Plain http would show the token to the network; only a played organisation has it.
         plain = there.scheme != "https" and (there.scheme, there.netloc) != (here.scheme, here.netloc)
-        if not urls.allowed_host(host, own, self._extra_hosts):
+        if not urls.may_have_token(base, self.organization_url, self._extra_hosts):
             raise AccessRefused(
                 f"Azure DevOps names the host {host!r}, to which the token must not go. If it is yours, "
                 "add it to azure_devops.extra_hosts."

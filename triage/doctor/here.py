@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import requests
 from sqlalchemy.exc import SQLAlchemyError
 
-from triage import config, db, hooks, match, owner, renewal
+from triage import config, db, hooks, match, owner, renewal, subscribing
 from triage.doctor.check import error, ok, warning
 from triage.errors import TriageError
 
@@ -174,9 +174,7 @@ def _is_missing(database: str | None, kind: str) -> bool:
 
 
 def _queue(settings: Settings) -> Iterator[Check]:
-    section = getattr(settings, "service_bus", None)
-    queue = str(getattr(section, "queue", "") or "")
-    if queue:
+    if queue := subscribing.bus_queue(settings):
         yield ok("queue", f"events come by the Service Bus queue {queue}.")
     else:
         yield ok("queue", "no Service Bus: events come by web hook.")

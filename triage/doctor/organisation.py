@@ -192,7 +192,7 @@ def _may(door: Door, what: str, project: Project) -> bool:
 
 
 def _subscriptions(settings: Settings, door: Door, projects: Sequence[Project]) -> Iterator[Check]:
-    if getattr(getattr(settings, "service_bus", None), "queue", ""):
+    if subscribing.bus_queue(settings):
         choice = subscribing.Choice(
             service_bus=True, send_connection_string="Endpoint=sb://-;SharedAccessKey=-"
         )

@@ -233,9 +233,11 @@ class _Front:
 
     def _located(self, request: Request, path: str) -> tuple[locations.Location | None, dict[str, str]]:
         """Return the API that a path leads to; none for the list of all of them."""
-        first, _, rest = path.partition("/")
-        if unquote(first).lower() != self.organisation.name.lower():
-            raise Refusal(404, f"The organisation {unquote(first)} does not exist.", "HostNotFoundException")
+        own = self.organisation.name.count("/") + 1  # a server's collection is named by two steps
+        steps = path.split("/")
+        first, rest = unquote("/".join(steps[:own])), "/".join(steps[own:])
+        if first.lower() != self.organisation.name.lower():
+            raise Refusal(404, f"The organisation {first} does not exist.", "HostNotFoundException")
         if rest.lower() == "_apis" and request.method == "OPTIONS":
             return None, {}
         found = locations.find(rest)
