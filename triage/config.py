@@ -56,7 +56,7 @@ class Credential(_Section):
     )
     expires_on: date | None = Field(
         default=None,
-        description="Day on which the token or secret expires: `triage doctor` warns: Azure DevOps does not.",
+        description="Day on which the token or secret expires; `triage doctor` warns two weeks ahead.",
     )
 
     @property
