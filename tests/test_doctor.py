@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from click.testing import CliRunner
 from pydantic import SecretStr
 
 from tests.sandbox.conftest import fill
-from tests.test_cli import triage
 from triage import config, db, demo, doctor
+from triage.cli import cli
 from triage.doctor import Level, here, organisation
 from triage.sandbox import entra, security, tokens
 from triage.sandbox.organisation import Fault
@@ -21,6 +22,8 @@ from triage.sandbox.tokens import Token
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from click.testing import Result
 
     from triage.config import Settings
     from triage.doctor import Check
@@ -320,21 +323,25 @@ def environment(settings: Settings) -> dict[str, str]:
     }
 
 
+def command(*arguments: str, settings: dict[str, str]) -> Result:
+    return CliRunner().invoke(cli, ["doctor", *arguments], env=settings)
+
+
 def test_the_command_tells_and_exits_by_what_it_found(
     stage: demo.Stage, settings: Settings, tmp_path: Path
 ) -> None:
     good = environment(settings)
-    done = triage("doctor", settings=good)
-    assert (done.returncode, b"0 warnings, 0 errors." in done.stdout) == (0, True)
-    done = triage("doctor", "--format", "json", settings=good | {"TRIAGE_OWNERS__DEFAULT_TEAM": ""})
-    assert done.returncode == 1
-    assert [each["name"] for each in json.loads(done.stdout) if each["level"] == "warning"] == ["owners"]
-    done = triage("doctor", settings=good | {"TRIAGE_AZURE_DEVOPS__TOKEN": "wrong"})
-    assert (done.returncode, b"fix: Renew" in done.stdout) == (2, True)
-    done = triage("doctor", settings=good | {"TRIAGE_SERVER__PRT": "1"})
-    assert (done.returncode, b"did you mean 'port'?" in done.stdout) == (2, True)
+    done = command(settings=good)
+    assert (done.exit_code, "0 warnings, 0 errors." in done.output) == (0, True)
+    done = command("--format", "json", settings=good | {"TRIAGE_OWNERS__DEFAULT_TEAM": ""})
+    assert done.exit_code == 1
+    assert [each["name"] for each in json.loads(done.output) if each["level"] == "warning"] == ["owners"]
+    done = command(settings=good | {"TRIAGE_AZURE_DEVOPS__TOKEN": "wrong"})
+    assert (done.exit_code, "fix: Renew" in done.output) == (2, True)
+    done = command(settings=good | {"TRIAGE_SERVER__PRT": "1"})
+    assert (done.exit_code, "did you mean 'port'?" in done.output) == (2, True)
     file = tmp_path / "triage.toml"
     file.write_text('[hook]\npassword = "x"\n')
     file.chmod(0o644)
-    done = triage("doctor", settings=good | {"TRIAGE_CONFIG": str(file)})
-    assert (done.returncode, b"other users may read it" in done.stdout) == (2, True)
+    done = command(settings=good | {"TRIAGE_CONFIG": str(file)})
+    assert (done.exit_code, "other users may read it" in done.output) == (2, True)

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from tests.sandbox.conftest import TOKEN, organisation, played, shop
 from tests.test_cli import triage
-from triage import azdo, hooks
+from triage import azdo, config, hooks
 from triage.azdo import administration
 from triage.config import Hook
 from triage.errors import AccessRefused, UsageError
@@ -230,6 +230,20 @@ def test_without_the_right_it_says_so(
     organisation.tokens["weak"] = Token(rights=security.ENOUGH - {"ServiceHooks/EditSubscriptions"})
     with pytest.raises(AccessRefused, match="needs Edit Subscriptions permissions"):
         hooks.install(azdo.connect(played.url, "weak"), wanted)
+
+
+def test_hooks_belong_to_the_identity_that_reads(
+    organisation: Organisation, played: Played, wanted: list[hooks.Wanted]
+) -> None:
+    organisation.tokens |= {
+        "read": Token(caller={**organisation.caller, "displayName": "reader"}),
+        "write": Token(rights=frozenset()),
+    }
+    section = config.AzureDevOps(
+        url=played.url, token=SecretStr("read"), writer=config.Credential(token=SecretStr("write"))
+    )
+    hooks.install(azdo.account(section).door(), wanted)
+    assert first(organisation)["createdBy"]["displayName"] == "reader"
 
 
 def test_the_same_address_in_another_spelling_is_the_same(

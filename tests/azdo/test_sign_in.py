@@ -96,6 +96,14 @@ def test_a_workload_signs_in_with_the_token_it_was_given(
         door(played, section).run(REF)
 
 
+def test_a_machine_without_an_identity_is_told_soon(
+    played: Played, authority: entra.Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AZURE_POD_IDENTITY_AUTHORITY_HOST", "http://127.0.0.1:1")
+    with pytest.raises(RetryLater, match="Assign a managed identity to where triage runs"):
+        door(played, config.AzureDevOps(auth="managed-identity")).run(REF)
+
+
 @pytest.mark.parametrize("place", ["App Service", "virtual machine"])
 def test_a_managed_identity_signs_in_without_a_secret(
     played: Played, authority: entra.Authority, monkeypatch: pytest.MonkeyPatch, place: str
@@ -253,6 +261,7 @@ def test_a_machines_netrc_does_not_replace_the_token(
     ("given", "told"),
     [
         ({}, r"azure_devops\.token is not set.*or sign in without one"),
+        ({"auth": "workload-identity"}, "azure_devops.auth = 'workload-identity'"),
         ({"auth": "service-principal"}, "tenant_id is not set"),
         ({"auth": "service-principal", "tenant_id": "t"}, "client_id is not set"),
         ({"auth": "service-principal", "tenant_id": "t", "client_id": "c"}, "either client_secret"),
@@ -267,7 +276,9 @@ def test_a_machines_netrc_does_not_replace_the_token(
         ),
     ],
 )
-def test_what_is_missing_is_named(given: dict[str, Any], told: str) -> None:
+def test_what_is_missing_is_named(given: dict[str, Any], told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_FEDERATED_TOKEN_FILE"):
+        monkeypatch.delenv(name, raising=False)
     with pytest.raises(UsageError, match=told):
         sign_in.from_settings(config.AzureDevOps(**given))
 

@@ -112,7 +112,10 @@ class SignIn:
     def _explained(self, error: Exception) -> AccessRefused | RetryLater:
         message = re.sub(r"\s+", " ", str(error))
         if _is_passing(error, message):
-            return RetryLater(f"Entra could not be asked for a token ({self.kind}): {message[:_TEXT_MAX]}")
+            remedy = self._remedy("") if self.kind == "managed-identity" else "It is tried again."
+            return RetryLater(
+                f"Entra could not be asked for a token ({self.kind}): {message[:_TEXT_MAX]}. {remedy}"
+            )
         return AccessRefused(
             f"Entra refuses triage's {self.kind} ({self.setting}.auth): {self._remedy(message)} "
             f"Entra says: {_told(message)}"
@@ -170,7 +173,10 @@ def from_settings(section: Credential, setting: str = "azure_devops") -> SignIn:
         raise UsageError(problem)
     if section.auth == "token":
         return with_token(section.token.get_secret_value() if section.token else "", setting)
-    return SignIn(section.auth, setting, source=_source(section, setting))
+    try:
+        return SignIn(section.auth, setting, source=_source(section, setting))
+    except ValueError as error:  # what azure-identity says when something is missing or malformed
+        raise UsageError(f"{setting}.auth = {section.auth!r}: {error}") from None
 
 
 def _source(section: Credential, setting: str) -> Any:
@@ -178,7 +184,7 @@ def _source(section: Credential, setting: str) -> Any:
 
     client_id = section.client_id or None
     if section.auth == "managed-identity":
-        return entra.ManagedIdentityCredential(client_id=client_id)
+        return entra.ManagedIdentityCredential(client_id=client_id, retry_total=3, retry_status=3)
     if section.auth == "azure-cli":
         return entra.AzureCliCredential(tenant_id=section.tenant_id)
     host = section.authority.removeprefix("https://").split("/", 1)[0].split(":", 1)[0]

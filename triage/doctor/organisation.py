@@ -9,7 +9,7 @@ from triage import azdo, config, hooks, subscribing
 from triage.azdo import administration
 from triage.doctor import rights
 from triage.doctor.check import Level, error, ok, some, warning
-from triage.errors import AccessRefused, JobError, TriageError
+from triage.errors import AccessRefused, Cancel, JobError, TriageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -186,7 +186,7 @@ def _reads(settings: Settings, door: Door, project: Project) -> Iterator[Check]:
 def _may(door: Door, what: str, project: Project) -> bool:
     try:
         administration.may_read(door, what, project)
-    except AccessRefused:
+    except (AccessRefused, Cancel):  # also what one may not see is not there
         return False
     return True
 
