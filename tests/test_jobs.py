@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sqlmodel import Session, col, select, update
+from sqlmodel import Session, select, update
 
 from triage import db, jobs
 from triage.db import Job
@@ -96,7 +96,7 @@ def test_no_job_is_claimed_by_two_workers(engine: Engine) -> None:
 
     def work(number: int) -> None:
         while job := jobs.claim(engine, f"worker-{number}"):
-            taken.append(job.run_id)
+            taken.append(job.run_id or 0)
             assert jobs.complete(engine, job, "done")
 
     in_threads(6, work)
@@ -230,10 +230,29 @@ def test_a_finished_job_can_be_played_again(engine: Engine) -> None:
     assert (again.crashes, again.attempts, again.error) == (0, 0, "")
 
 
-def test_the_job_that_waited_longest_comes_first(engine: Engine) -> None:
-    for number in (1, 2, 3):
+def test_the_runs_of_a_project_are_taken_in_their_order(engine: Engine) -> None:
+    for number in (3, 1, 2):
         jobs.put(engine, RunRef(PROJECT, number))
-    with Session(engine) as session, session.begin():
-        early = db.now() - timedelta(hours=1)
-        session.exec(update(Job).where(col(Job.run_id) == 3).values(available_at=early))
-    assert claimed(engine).run_id == 3
+    assert [claimed(engine).run_id for _ in range(3)] == [3, 1, 2]
+
+
+def test_a_project_with_many_failed_runs_holds_up_no_other(engine: Engine) -> None:
+    for number in range(1, 101):
+        jobs.put(engine, RunRef("noisy", number))
+    taken = [claimed(engine).project for _ in range(10)]
+    for number in (1, 2):
+        jobs.put(engine, RunRef("quiet", number))
+    taken = [claimed(engine).project for _ in range(4)]
+    assert taken.count("quiet") == 2
+
+
+def test_telling_of_an_incident_comes_before_any_run(engine: Engine) -> None:
+    put(engine)
+    assert jobs.put_round(engine, jobs.Kind.SWEEP, 300)
+    assert claimed(engine).kind == jobs.Kind.SWEEP
+
+
+def test_a_round_is_put_once_for_each_slot_of_time(engine: Engine) -> None:
+    put_by: list[bool] = []
+    in_threads(20, lambda _: put_by.append(jobs.put_round(engine, jobs.Kind.SWEEP, 3600)))
+    assert put_by.count(True) in {1, 2}, "two only where the slot ends just now"

@@ -68,15 +68,24 @@ class Delivery(SQLModel, table=True):
 
 
 class Job(SQLModel, table=True):
-    """One run waiting for us, or done."""
+    """Something waiting to be done, or done: a run to triage, an incident to tell of, a periodic round."""
+
+    __table_args__ = (
+        sa.Index("ix_job_state_turn_available_at", "state", "turn", "available_at"),  # the next one
+        sa.Index("ix_job_project_state_turn", "project", "state", "turn"),  # a project's last one
+    )
 
     id: int | None = Field(default=None, primary_key=True)
-    run_key: str = Field(unique=True)  # str(RunRef) + "@" + what tells two finishes of one run apart
-    project: str
-    run_id: int
-    kind: str = "build"
+    # A run: str(RunRef) + "@" + what tells two finishes of it apart. An incident: its id and the number
+    # of its telling. A periodic round: its kind and the slot of time.
+    key: str = Field(unique=True)
+    kind: str = "build"  # see jobs.Kind
+    project: str = ""  # "" for a round over the whole organisation
+    run_id: int | None = Field(default=None, index=True)
     environment_id: int | None = None
-    state: str = Field(default="available", index=True)  # see jobs.State
+    incident_id: int | None = Field(default=None, foreign_key="incident.id", index=True)
+    state: str = "available"  # see jobs.State
+    turn: int = 0  # projects take turns; the lowest is next
     available_at: datetime = _time(default_factory=now, index=True)
     created_at: datetime = _time(default_factory=now)
     finished_at: datetime | None = _time(default=None)
@@ -108,6 +117,7 @@ class TriagedRun(SQLModel, table=True):
     triaged_at: datetime = _time(default_factory=now)
     logs_read: int = 0
     conclusion: str = ""  # one sentence
+    snapshot: str = ""  # the Run as JSON: to tell of it later without asking again
 
 
 class Incident(SQLModel, table=True):
@@ -136,17 +146,30 @@ class Incident(SQLModel, table=True):
     work_item_url: str | None = None
     opened_at: datetime = _time(default_factory=now)
     last_seen_at: datetime = _time(default_factory=now, index=True)
+    run_count: int = 0  # runs it broke
+    snapshot: str = ""  # the Finding that opened it, as JSON
+    tellings: int = 0  # begun so far; the next one's number
+    told_finding: int = 0  # findings up to this id have been told to their runs and pull requests
+    item_finding: int = 0  # and up to this one to the work item
+    item_count: int = 0  # runs that the work item knows of
+    item_at: datetime | None = _time(default=None)  # when triage wrote to it last
 
 
 class FindingRow(SQLModel, table=True):
     """A run's conclusion about one credential, with how each part is known."""
 
     __tablename__ = "finding"
-    __table_args__ = (sa.UniqueConstraint("run_row", "rule", "incident_id"),)
+    __table_args__ = (
+        sa.UniqueConstraint("run_row", "rule", "incident_id"),
+        sa.Index("ix_finding_incident_id_pipeline_id", "incident_id", "pipeline_id"),
+    )
 
     id: int | None = Field(default=None, primary_key=True)
     run_row: int = Field(foreign_key="run.id", index=True)
-    incident_id: int | None = Field(default=None, foreign_key="incident.id", index=True)
+    incident_id: int | None = Field(default=None, foreign_key="incident.id")
+    pipeline_id: int = 0
+    is_first_of_pipeline: bool = False  # the incident had not broken this pipeline before
+    fingerprint: str = Field(default="", index=True)  # by which the timeline alone tells it again, see plan
     rule: str = Field(index=True)
     credential: str
     verdict: str
@@ -170,9 +193,7 @@ class Effect(SQLModel, table=True):
     """One act on Azure DevOps: its intent is written before, its outcome after."""
 
     id: int | None = Field(default=None, primary_key=True)
-    # tag:<run key>:<tag>, thread:<repository>:<pull request>:<incident id>, item:<incident id>,
-    # item-run:<incident id>:<run key>
-    key: str = Field(unique=True)
+    key: str = Field(unique=True)  # see plan.key
     kind: str
     incident_id: int | None = Field(default=None, foreign_key="incident.id", index=True)
     run_key: str = Field(default="", index=True)
@@ -185,6 +206,23 @@ class Effect(SQLModel, table=True):
     remote_id: str | None = None
     url: str | None = None
     detail: str = ""
+
+
+class Cursor(SQLModel, table=True):
+    """How far a project's failed runs have been swept."""
+
+    project_id: str = Field(primary_key=True)
+    swept_until: datetime = _time()
+
+
+class Health(SQLModel, table=True):
+    """How a part of triage that nobody looks at is doing."""
+
+    component: str = Field(primary_key=True)  # hooks, sweep
+    state: str  # ok, degraded, failing
+    since: datetime = _time(default_factory=now)
+    checked_at: datetime = _time(default_factory=now)
+    detail: str = ""  # one sentence, for people
 
 
 def open_engine(url: str) -> Engine:

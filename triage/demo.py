@@ -77,8 +77,10 @@ def stage(folder: Path, *, port: int = 0, workers: int = 2) -> Iterator[Stage]:
             hook={"username": "triage", "password": password},
             server={"public_url": pages_url},
             owners={"default_team": "Platform team"},
-            policy={"settle_seconds": 0.2},
+            policy={"settle_seconds": 0.2, "group_wait_seconds": 0, "group_interval_seconds": 0},
             rules={},
+            sweep={"every_seconds": 0},
+            watch={"every_seconds": 0},
             workers=workers,
         )
         for event_type in _EVENTS:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from rich.console import Console
 from rich.markup import escape
 
-from triage import azdo, config, plan, publish, renewal, worker
+from triage import azdo, config, db, plan, publish, renewal, worker
 from triage.azdo import sign_in, urls
 from triage.errors import UsageError
 
@@ -58,12 +58,22 @@ def run(run_url: str, *, form: Literal["text", "json"], token: str | None, rules
 def _finding(door: azdo.Door, known: worker.Knowledge, found: Finding) -> dict[str, Any]:
     idle = plan.actionable(found, known.policy)
     key = plan.incident_key(found)
-    actions = plan.decide(
+    first = plan.News(
         found,
+        runs=(found.run,),
+        pipelines=(),
+        count=1,
+        item_count=0,
+        item_at=None,
+        latest=found.run,
+        newest=1,
+    )
+    actions = plan.decide(
+        first,
         incident_id=0,
         incident_tag=plan.incident_tag(door.organization_url, key),
         work_item=None,
-        first_of_pipeline=True,
+        now=db.now(),
         policy=known.policy,
         pages_url=known.pages_url,
     )

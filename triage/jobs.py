@@ -1,4 +1,4 @@
-"""2 store, claim: runs that wait for us, in the database."""
+"""2 store, claim: what waits to be done, in the database. There is no leader and no other queue."""
 
 from __future__ import annotations
 
@@ -14,15 +14,29 @@ from sqlmodel import Session, col, func, or_, select, update
 from triage.db import Job, now
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from sqlalchemy import ColumnElement
     from sqlalchemy.engine import Engine
 
+    from triage.db import Incident
     from triage.domain import RunRef
 
 LEASE_SECONDS = 120.0
 MAX_ATTEMPTS = 20  # with the backoff below: about a day and a half
 MAX_CRASHES = 5
 _BACKOFF_SECONDS, _BACKOFF_MAX_SECONDS = 5.0, 4 * 3600.0
+
+
+class Kind(StrEnum):
+    """What a job is about."""
+
+    BUILD = "build"  # a run to triage
+    RELEASE = "release"
+    INCIDENT = "incident"  # people to tell of an incident's news
+    MERGE = "merge"  # an incident whose work item may have been filed twice
+    SWEEP = "sweep"  # failed runs that no event told of
+    WATCH = "watch"  # whether Azure DevOps still tells us
 
 
 class State(StrEnum):
@@ -37,6 +51,7 @@ class State(StrEnum):
     QUARANTINED = "quarantined"  # took its worker down too often
 
 
+WAITING = (State.AVAILABLE, State.RETRYABLE)
 FINISHED = (State.COMPLETED, State.DISCARDED, State.CANCELLED, State.QUARANTINED)
 
 
@@ -52,20 +67,71 @@ def put(engine: Engine, ref: RunRef, *, marker: str = "") -> bool:
     keys = [key] + [f"{ref}@{int(marker) + off}" for off in (-1, 1) if marker.isdecimal()]
     try:
         with Session(engine) as session, session.begin():
-            if session.exec(select(Job.id).where(col(Job.run_key).in_(keys))).first() is not None:
+            if session.exec(select(Job.id).where(col(Job.key).in_(keys))).first() is not None:
                 return False
             session.add(
                 Job(
-                    run_key=key,
+                    key=key,
+                    kind=ref.kind,
                     project=ref.project,
                     run_id=ref.id,
-                    kind=ref.kind,
                     environment_id=ref.environment_id,
+                    turn=_turn(session, ref.project),
                 )
             )
     except IntegrityError:  # told twice at the same moment
         return False
     return True
+
+
+def put_round(engine: Engine, kind: Kind, period_seconds: float) -> bool:
+    """Keep the present slot's round of periodic work; False when another process has done so."""
+    key = f"{kind}@{int(now().timestamp() // period_seconds)}"
+    try:
+        with Session(engine) as session, session.begin():
+            if session.exec(select(Job.id).where(Job.key == key)).first() is not None:
+                return False
+            session.add(Job(key=key, kind=kind))
+    except IntegrityError:
+        return False
+    return True
+
+
+def put_telling(session: Session, incident: Incident, at: datetime) -> None:
+    """Have an incident's people told of its news at a time, or earlier when that is planned already.
+
+    In the caller's transaction, which must hold the incident's row: so that a telling that begins
+    sees either no part of what the caller writes, or all of it.
+    """
+    key = f"incident:{incident.id}@{incident.tellings}"
+    planned = session.exec(select(Job).where(Job.key == key)).first()
+    if planned is None:
+        job = Job(key=key, kind=Kind.INCIDENT, project=incident.project_id, incident_id=incident.id)
+        job.available_at = at
+        session.add(job)
+    elif planned.state == State.AVAILABLE and planned.available_at > at:
+        planned.available_at = at
+
+
+def put_merge(engine: Engine, incident_id: int, project: str, at: datetime) -> None:
+    """Have it checked, once, whether an incident's work item was filed twice."""
+    key = f"merge:{incident_id}"
+    with Session(engine) as session, session.begin():
+        if session.exec(select(Job.id).where(Job.key == key)).first() is None:
+            session.add(
+                Job(key=key, kind=Kind.MERGE, project=project, incident_id=incident_id, available_at=at)
+            )
+
+
+def _turn(session: Session, project: str) -> int:
+    """Return the turn of a project's next run: after its own last one, not after everybody's.
+
+    So a project with ten thousand failed runs holds up nobody's first one (start-time fair queueing).
+    """
+    waiting = Job.state == State.AVAILABLE
+    lowest = session.exec(select(func.min(Job.turn)).where(waiting, col(Job.turn) > 0)).one() or 1
+    own = session.exec(select(func.max(Job.turn)).where(waiting, Job.project == project)).one() or 0
+    return max(lowest, own + 1)
 
 
 def claim(engine: Engine, worker: str, *, lease_seconds: float = LEASE_SECONDS) -> Job | None:
@@ -79,7 +145,7 @@ def claim(engine: Engine, worker: str, *, lease_seconds: float = LEASE_SECONDS) 
             job = session.exec(
                 select(Job)
                 .where(_claimable())
-                .order_by(col(Job.available_at), col(Job.id))
+                .order_by(col(Job.turn), col(Job.available_at), col(Job.id))
                 .limit(1)
                 .with_for_update(skip_locked=True)  # SQLite has one writer and ignores it
             ).first()
@@ -131,6 +197,16 @@ def backoff_seconds(attempts: int) -> float:
     return wait * random.uniform(0.75, 1.25)  # noqa: S311 - spreads load, guards nothing
 
 
+def abandon(engine: Engine, worker: str) -> None:
+    """End the leases of a worker that is gone, so that others need not wait for them to run out."""
+    with Session(engine) as session, session.begin():
+        session.exec(
+            update(Job)
+            .where(col(Job.state) == State.RUNNING, col(Job.lease).startswith(f"{worker}/"))
+            .values(lease_until=now() - timedelta(seconds=1))
+        )
+
+
 def replay(engine: Engine, job_id: int) -> bool:
     """Make a finished job available again, its counters at zero."""
     fresh = {"attempts": 0, "crashes": 0, "finished_at": None, "outcome": "", "error": ""}
@@ -143,14 +219,44 @@ def replay(engine: Engine, job_id: int) -> bool:
         return bool(done.rowcount)
 
 
-def unfinished(engine: Engine) -> int:
-    """Return how many jobs wait or run."""
+def beside(engine: Engine, job: Job, limit: int) -> list[int]:
+    """Return the runs of a job's project that come next, to be read in one request with it."""
     with Session(engine) as session:
-        return session.exec(select(func.count()).where(col(Job.state).not_in(FINISHED))).one()
+        query = (
+            select(Job.run_id)
+            .where(Job.project == job.project, Job.kind == Kind.BUILD, col(Job.state) == State.AVAILABLE)
+            .order_by(col(Job.turn))
+            .limit(limit)
+        )
+        return [number for number in session.exec(query) if number is not None]
+
+
+def about(job: Job) -> str:
+    """Return what a job is about, in a few words."""
+    match job.kind:
+        case Kind.BUILD | Kind.RELEASE:
+            return f"{job.kind} {job.run_id}"
+        case Kind.INCIDENT:
+            return f"telling of incident {job.incident_id}"
+        case Kind.MERGE:
+            return f"looking for a second work item of incident {job.incident_id}"
+        case Kind.SWEEP:
+            return "sweeping up failed runs that no event told of"
+        case Kind.WATCH:
+            return "looking after the service hooks"
+        case _:
+            return job.kind
+
+
+def unfinished(engine: Engine, *, within_seconds: float = 120.0) -> int:
+    """Return how many jobs run, or are to run so soon."""
+    soon = col(Job.available_at) <= now() + timedelta(seconds=within_seconds)
+    with Session(engine) as session:
+        return session.exec(select(func.count()).where(col(Job.state).not_in(FINISHED), soon)).one()
 
 
 def _claimable() -> ColumnElement[bool]:
-    waiting = col(Job.state).in_((State.AVAILABLE, State.RETRYABLE)) & (col(Job.available_at) <= now())
+    waiting = col(Job.state).in_(WAITING) & (col(Job.available_at) <= now())
     abandoned = (col(Job.state) == State.RUNNING) & (col(Job.lease_until) < now())
     return or_(waiting, abandoned)
 

@@ -1,16 +1,24 @@
-"""7 decide: what a finding calls for. Pure."""
+"""7 decide: what a finding calls for, and what an incident's people are to be told when. Pure."""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, assert_never
 
 from triage.domain import Confidence, Verdict
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+
     from triage.config import Policy as PolicySettings
-    from triage.domain import Finding
+    from triage.domain import Evidence, Finding, Run
+
+_TAGGED_AT_ONCE = 100  # runs; of the rest of a storm the incident's page tells
+_LINKED_AT_ONCE = 10  # pipelines; a work item takes 1,000 links
 
 
 @dataclass(frozen=True)
@@ -22,6 +30,10 @@ class Policy:
     settle_seconds: float = 2.0
     pull_request_work_items: str = "proven-use"
     default_assignee: str | None = None
+    group_wait: timedelta = timedelta(seconds=30)
+    group_interval: timedelta = timedelta(minutes=5)
+    repeat_interval: timedelta = timedelta(hours=24)
+    items_per_project_hour: int = 10
 
     @classmethod
     def from_settings(cls, settings: PolicySettings, *, default_assignee: str | None = None) -> Policy:
@@ -32,39 +44,64 @@ class Policy:
             settle_seconds=settings.settle_seconds,
             pull_request_work_items=settings.pull_request_work_items,
             default_assignee=default_assignee,
+            group_wait=timedelta(seconds=settings.group_wait_seconds),
+            group_interval=timedelta(seconds=settings.group_interval_seconds),
+            repeat_interval=timedelta(seconds=settings.repeat_interval_seconds),
+            items_per_project_hour=settings.items_per_project_hour,
         )
+
+
+@dataclass(frozen=True)
+class News:
+    """What an incident's people have not been told."""
+
+    finding: Finding  # that opened the incident
+    runs: tuple[Run, ...]  # nothing was said on them, or on their pull requests, the oldest first
+    pipelines: tuple[Run, ...]  # the first run of each pipeline that the work item does not know
+    count: int  # runs that the incident broke
+    item_count: int  # of which the work item knows
+    item_at: datetime | None  # when the work item was written to last
+    latest: Run  # that it broke
+    newest: int  # finding of all this
 
 
 @dataclass(frozen=True)
 class TagRun:
     """Mark the run."""
 
-    finding: Finding
+    run: Run
     tag: str
 
 
 @dataclass(frozen=True)
 class FileWorkItem:
-    """Open the credential's one work item."""
+    """Open the credential's one work item; it knows these pipelines from the start."""
 
     finding: Finding
     incident_tag: str
     incident_page: str
+    pipelines: tuple[Run, ...] = ()
+    count: int = 1
 
 
 @dataclass(frozen=True)
-class LinkRun:
-    """Tell the existing work item of another pipeline that the same credential breaks."""
+class UpdateWorkItem:
+    """Tell the work item, in one revision, of further pipelines and of how many runs there are by now."""
 
-    finding: Finding
+    runs: tuple[Run, ...]  # to be linked; never empty
+    more: int  # further pipelines, not linked
+    count: int
+    project: str
     work_item: int
+    incident_page: str
 
 
 @dataclass(frozen=True)
 class TellClosed:
     """Say once, on a work item that a person has closed, that its credential still breaks runs."""
 
-    finding: Finding
+    run: Run
+    project: str
     work_item: int
 
 
@@ -72,12 +109,22 @@ class TellClosed:
 class PostThread:
     """Tell the pull request's people that it is not their change."""
 
-    finding: Finding
+    finding: Finding  # with the run of that pull request
     incident_tag: str
     work_item: int | None
 
 
-Action = TagRun | FileWorkItem | LinkRun | TellClosed | PostThread
+@dataclass(frozen=True)
+class FileNotice:
+    """Open a work item that is about no single credential: a digest, or trouble of triage's own."""
+
+    project: str
+    title: str
+    text: str  # Markdown
+    notice_tag: str
+
+
+Action = TagRun | FileWorkItem | FileNotice | UpdateWorkItem | TellClosed | PostThread
 
 
 def actionable(finding: Finding, policy: Policy) -> str | None:
@@ -107,44 +154,85 @@ def incident_tag(organization_url: str, key: str) -> str:
     return "triage-" + hashlib.sha256(f"{organization_url.lower()}|{key}".encode()).hexdigest()[:12]
 
 
+def fingerprint(run: Run, evidence: Evidence) -> str:
+    """Return by what a further run is known to fail of the same cause: same step, same message.
+
+    "" for what cannot be known again. The branch and what the run was asked to do are part of it: the
+    same step of the same pipeline may use another connection there.
+    """
+    record = evidence.record
+    if record is None or evidence.match.confidence is Confidence.HINT:
+        return ""
+    step = (record.identifier or record.ref_name or "", record.name, str(record.task or ""))
+    said = [evidence.match.rule, sorted(evidence.match.captures.items())]
+    same = [run.project_id, run.pipeline_id, run.source_branch, run.asked, *step, *said]
+    return hashlib.sha256(json.dumps(same).encode()).hexdigest()[:32]
+
+
+def telling_at(now: datetime, *, count: int, is_news: bool, policy: Policy) -> datetime:
+    """Return when an incident's people are told of one more run: soon, or with others of its kind."""
+    return now + (policy.group_wait if is_news or _is_round(count) else policy.group_interval)
+
+
+def item_due(news: News, policy: Policy) -> datetime | None:
+    """Return when the work item, already filed, hears of the news; None when it has none for it.
+
+    A further pipeline or a round number (10, 100, …) is worth a revision, but not more often than
+    every group_interval; a count that only grows is, every repeat_interval.
+    """
+    if news.item_at is None or news.count <= news.item_count:
+        return None
+    if news.pipelines or _digits(news.count) > _digits(news.item_count):
+        return news.item_at + policy.group_interval
+    return news.item_at + policy.repeat_interval
+
+
 def decide(
-    finding: Finding,
+    news: News,
     *,
     incident_id: int,
     incident_tag: str,
     work_item: int | None,
-    first_of_pipeline: bool,
+    now: datetime,
     policy: Policy,
     pages_url: str,
 ) -> tuple[Action, ...]:
     """Return what to do, in order. An incident has one work item, a pull request one thread of it."""
-    actions: list[Action] = [TagRun(finding, policy.tag)]
+    page = f"{pages_url}/incidents/{incident_id}"
+    actions: list[Action] = [TagRun(run, policy.tag) for run in news.runs[-_TAGGED_AT_ONCE:]]
+    pipelines = news.pipelines[:_LINKED_AT_ONCE]
+    project = news.finding.run.project_id
+    due = item_due(news, policy)
     if work_item is None:
-        actions.append(FileWorkItem(finding, incident_tag, f"{pages_url}/incidents/{incident_id}"))
-    elif first_of_pipeline:
-        actions.append(LinkRun(finding, work_item))
-    else:  # a link for each of 5,000 runs would only fill the item's history
-        actions.append(TellClosed(finding, work_item))
-    run = finding.run
-    if run.pull_request is not None and run.repository_type == "TfsGit" and run.repository_id:
-        actions.append(PostThread(finding, incident_tag, work_item))
+        actions.append(FileWorkItem(news.finding, incident_tag, page, pipelines, news.count))
+    elif due is not None and due <= now:
+        more = len(news.pipelines) - len(pipelines)
+        linked = pipelines or (news.latest,)
+        actions.append(UpdateWorkItem(linked, more, news.count, project, work_item, page))
+    if work_item is not None and news.runs:
+        actions.append(TellClosed(news.runs[-1], project, work_item))
+    actions += [
+        PostThread(replace(news.finding, run=run), incident_tag, work_item)
+        for run in _pull_requests(news.runs)
+    ]
     return tuple(actions)
 
 
 def key(action: Action, incident_id: int) -> str:
     """Return what makes an action the same when it is decided again."""
-    run = action.finding.run
     match action:
-        case TagRun(tag=tag):
+        case TagRun(run=run, tag=tag):
             return f"tag:{run.ref}:{tag}"
         case FileWorkItem():
             return f"item:{incident_id}"
-        case LinkRun():
-            return f"item-run:{incident_id}:{run.ref}"
-        case TellClosed():
+        case FileNotice(notice_tag=tag):
+            return f"notice:{tag}"
+        case UpdateWorkItem(runs=runs):
+            return f"item-run:{incident_id}:{runs[-1].ref}"
+        case TellClosed(run=run):
             return f"item-closed:{incident_id}:{run.ref}"
-        case PostThread():
-            return f"thread:{run.repository_id}:{run.pull_request}:{incident_id}"
+        case PostThread(finding=finding):
+            return f"thread:{finding.run.repository_id}:{finding.run.pull_request}:{incident_id}"
         case _:
             assert_never(action)
 
@@ -161,11 +249,32 @@ def kind(action: Action) -> str:
             return "run tagged"
         case FileWorkItem():
             return "work item filed"
-        case LinkRun():
-            return "work item told of another run"
+        case FileNotice():
+            return "notice filed"
+        case UpdateWorkItem():
+            return "work item told of further runs"
         case TellClosed():
             return "work item looked at"
         case PostThread():
             return "pull request told"
         case _:
             assert_never(action)
+
+
+def _pull_requests(runs: Iterable[Run]) -> list[Run]:
+    """Return the newest run of each pull request that can be told: those of Azure Repos."""
+    newest = {
+        (run.repository_id, run.pull_request): run
+        for run in runs
+        if run.pull_request is not None and run.repository_type == "TfsGit" and run.repository_id
+    }
+    return list(newest.values())
+
+
+def _is_round(count: int) -> bool:
+    """Return True for 1, 10, 100 and so on."""
+    return str(count).rstrip("0") == "1"
+
+
+def _digits(count: int) -> int:
+    return len(str(count))

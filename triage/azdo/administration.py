@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from triage.azdo.door import Door
 
 # Resource areas and locations, as the SDK's clients name them (azure-devops 7.1.0b4).
-_CORE = "79134c72-4a58-4b42-976c-04e7115f32bf"
 _BUILD = "965220d5-5bb9-42cf-8d67-9b146df2a5a4"
 _ENDPOINT = "1814ab31-2f4f-4a9f-8761-f4d77dc5a5d7"
 _WORK = "5264459e-e5e0-4bd8-b118-0985e68a4ec5"
@@ -26,7 +25,6 @@ _IDENTITY = "8a3d49b8-91f0-46ef-b33d-dda338c25db3"
 _AGENTS = "a85b8835-c1a1-4aac-ae97-1c3d0ba72dbd"
 
 _CALLER = ("", "00d9565f-ed9c-4a06-9a50-00e7896ccab4", "7.1-preview.1")
-_PROJECTS = (_CORE, "603fe2ac-9723-48b9-88ad-09305aa6c6e1", "7.1-preview.4")
 _SUBSCRIPTIONS = ("", "fc50d02a-849f-41fb-8af1-0a5216103269", "7.1-preview.1")
 _NOTIFICATIONS = ("", "0c62d343-21b0-4732-997b-017fde84dc28", "7.1-preview.1")
 _NAMESPACES = ("", "ce7b9f95-fde9-4be8-a86d-83b366f0b87a", "7.1-preview.1")
@@ -48,7 +46,6 @@ _READS: dict[str, tuple[tuple[str, str, str], Mapping[str, str | int], Mapping[s
 }
 _WITHOUT_PROJECT = {"agent pools"}
 _IDENTITIES = (_IDENTITY, "28010c54-d0c0-4c89-a5b0-1c9e188b9fb7", "7.1-preview.1")
-_PAGES = 50  # of a hundred projects each
 
 
 @dataclass(frozen=True)
@@ -131,19 +128,7 @@ def caller(door: Door) -> Caller:
 
 def projects(door: Door) -> list[Project]:
     """Return every project that the credential may see, by name."""
-    found: list[Project] = []
-    query: dict[str, str | int] = {"$top": 100}
-    for _ in range(_PAGES):
-        body, headers = door.wire.send("GET", *_PROJECTS, query=query)
-        found += [
-            Project(shapes.text(each, "id").lower(), shapes.text(each, "name"))
-            for each in shapes.items(body, "value")
-            if urls.GUID.match(shapes.text(each, "id"))
-        ]
-        token = headers.get("x-ms-continuationtoken", "")
-        if not token.isdigit():
-            break
-        query = {"$top": 100, "continuationToken": token}
+    found = [Project(number, name) for number, name in door.projects()]
     return sorted(found, key=lambda project: project.name.lower())
 
 

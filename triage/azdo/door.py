@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import UTC
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from triage.azdo import shapes, sign_in, urls
 from triage.azdo.wire import NotThere, Wire
+from triage.domain import RunRef
 from triage.errors import Cancel, RetryLater, UsageError
 
 if TYPE_CHECKING:
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 
     from triage.azdo.sign_in import SignIn
     from triage.config import AzureDevOps
-    from triage.domain import Connection, Identity, Run, RunRef, TimelineRecord
+    from triage.domain import Connection, Identity, Run, TimelineRecord
 
 # Resource areas and locations, as the SDK's clients name them (azure-devops 7.1.0b4).
 _BUILD = "965220d5-5bb9-42cf-8d67-9b146df2a5a4"
@@ -43,6 +45,14 @@ _THREADS = (_GIT, "ab6e2e5d-a0b7-4153-b64a-a4efe0d49449", "7.1-preview.1")
 _THREAD_COMMENTS = (_GIT, "965a3ec7-5ed8-455a-bdcb-835a5ea7fe7b", "7.1-preview.1")
 _STATUSES = (_GIT, "b5f6bb4f-8d1e-4d79-8d11-4c9172c99c35", "7.1-preview.1")
 _IDENTITIES = (_IDENTITY, "28010c54-d0c0-4c89-a5b0-1c9e188b9fb7", "7.1-preview.1")
+
+_PROJECTS = (
+    "79134c72-4a58-4b42-976c-04e7115f32bf",
+    "603fe2ac-9723-48b9-88ad-09305aa6c6e1",
+    "7.1-preview.4",
+)
+_PROJECTS_PAGE, _PROJECTS_MAX = 500, 10_000
+_RUNS_PAGE, _RUNS_PAGES_MAX = 200, 500
 
 _PATCH = "application/json-patch+json"
 _YAML_MAX = 4 * 1024 * 1024
@@ -154,6 +164,52 @@ class Door:
             raise RetryLater(f"Azure DevOps gave another answer than run {ref.id}.")
         project = shapes.text(shapes.child(body, "project"), "name") or ref.project
         return shapes.run(ref, body, self.run_url(project, ref.id))
+
+    def runs(self, project_id: str, numbers: Sequence[int]) -> tuple[Run, ...]:
+        """Return those of these runs that exist, read in one request; at most a hundred."""
+        query = {"buildIds": ",".join(map(str, numbers))}
+        body = self._wire.get(*_BUILDS, route={"project": project_id}, query=query)
+        found = []
+        for each in shapes.items(body, "value"):
+            number = shapes.whole(each, "id")
+            if number is not None:
+                project = shapes.text(shapes.child(each, "project"), "name") or project_id
+                found.append(shapes.run(RunRef(project_id, number), each, self.run_url(project, number)))
+        return tuple(found)
+
+    def projects(self) -> tuple[tuple[str, str], ...]:
+        """Return the id and name of each project that the token may see."""
+        found: list[tuple[str, str]] = []
+        for _ in range(_PROJECTS_MAX // _PROJECTS_PAGE):
+            query = {"$top": _PROJECTS_PAGE, "$skip": len(found)}
+            listed = shapes.items(self._wire.get(*_PROJECTS, query=query), "value")
+            found += [(shapes.text(each, "id").lower(), shapes.text(each, "name")) for each in listed]
+            if len(listed) < _PROJECTS_PAGE:
+                break
+        return tuple((number, name) for number, name in found if urls.GUID.match(number))
+
+    def failed_runs(self, project_id: str, since: datetime, until: datetime) -> Iterator[Run]:
+        """Yield the runs of a project that failed in a time, the first to end first."""
+        for result in ("failed", "partiallySucceeded"):
+            query: dict[str, str | int] = {
+                "statusFilter": "completed",
+                "resultFilter": result,
+                "minTime": _wire_time(since),
+                "maxTime": _wire_time(until),
+                "queryOrder": "finishTimeAscending",
+                "$top": _RUNS_PAGE,
+            }
+            for _ in range(_RUNS_PAGES_MAX):
+                body, headers = self._wire.send("GET", *_BUILDS, route={"project": project_id}, query=query)
+                for each in shapes.items(body, "value"):
+                    number = shapes.whole(each, "id")
+                    if number is not None:
+                        ref = RunRef(project_id, number)
+                        yield shapes.run(ref, each, self.run_url(project_id, number))
+                token = headers.get("X-MS-ContinuationToken")
+                if not token:
+                    break
+                query = {**query, "continuationToken": token}
 
     def timeline(self, ref: RunRef, timeline_id: str | None = None) -> tuple[TimelineRecord, ...]:
         """Return the records of a run's last attempt, or of another timeline; none for a run without jobs."""
@@ -443,6 +499,10 @@ class Door:
     def host(self) -> str:
         """Return the organisation's host."""
         return urlsplit(self.organization_url).hostname or ""
+
+
+def _wire_time(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def _pull(project_id: str, repository_id: str, pull_request: int) -> dict[str, str | int]:

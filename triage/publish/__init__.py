@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, assert_never
 
-from triage.plan import FileWorkItem, LinkRun, PostThread, TagRun, TellClosed
+from triage.plan import FileNotice, FileWorkItem, PostThread, TagRun, TellClosed, UpdateWorkItem
 from triage.publish import pull_request, work_item
 from triage.publish.messages import title
 from triage.publish.outcome import Outcome
@@ -19,13 +19,15 @@ __all__ = ["Outcome", "carry_out", "describe", "title"]
 def carry_out(door: Door, action: Action, *, attempts: int, policy: Policy) -> Outcome:
     """Do it. `attempts` above 1 means that an earlier attempt may have done it, its reply lost."""
     match action:
-        case TagRun(finding=finding, tag=tag):
-            door.add_tag(finding.run.ref, tag)
-            return Outcome(tag, finding.run.url, f"tagged {tag}")
+        case TagRun(run=run, tag=tag):
+            door.add_tag(run.ref, tag)
+            return Outcome(tag, run.url, f"tagged {tag}")
         case FileWorkItem():
             return work_item.file(door, action, in_doubt=attempts > 1, policy=policy)
-        case LinkRun():
-            return work_item.link_run(door, action)
+        case FileNotice():
+            return work_item.file_notice(door, action, in_doubt=attempts > 1, policy=policy)
+        case UpdateWorkItem():
+            return work_item.update(door, action)
         case TellClosed():
             return work_item.tell_closed(door, action)
         case PostThread():
@@ -36,18 +38,19 @@ def carry_out(door: Door, action: Action, *, attempts: int, policy: Policy) -> O
 
 def describe(action: Action) -> str:
     """Return what an action would do, in one line."""
-    finding = action.finding
     match action:
         case TagRun(tag=tag):
             return f"tag the run {tag}"
-        case FileWorkItem():
+        case FileWorkItem(finding=finding):
             who = finding.owner.assignee or finding.owner.team or "nobody"
             return f"file one work item in {finding.run.project_name}, assigned to {who}: {title(finding)}"
-        case LinkRun(work_item=number):
-            return f"add the run to work item {number}"
+        case FileNotice(title=said):
+            return f"file one work item of triage's own: {said}"
+        case UpdateWorkItem(work_item=number):
+            return f"tell work item {number} of further runs"
         case TellClosed(work_item=number):
             return f"say on work item {number} that it goes on, if somebody has closed it"
-        case PostThread():
+        case PostThread(finding=finding):
             return f"leave one thread on pull request {finding.run.pull_request}"
         case _:
             assert_never(action)

@@ -11,6 +11,8 @@ from triage.domain import Confidence, Verdict
 from triage.publish.safe import fenced, visible, words
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from triage.domain import Attribution, Evidence, Finding, Recipe, Run
 
 _TITLE_MAX = 255
@@ -51,7 +53,21 @@ _STILL_FAILING = """\
 This item is closed, but the credential still breaks runs: {run} failed for the same reason \
 afterwards. Please look again. triage says this only once."""
 
-_ANOTHER_PIPELINE = "The same credential breaks another pipeline: {run}. Its run is linked to this item."
+_DUPLICATE = """\
+This credential was filed twice at the same moment. Work item #{keep} stays, where its runs are told; \
+this one is closed."""
+
+_DIGEST_TITLE = "[triage] More credentials need renewal than triage files work items for"
+_DIGEST = """\
+Within an hour triage has filed {limit} work items in this project, and there are more credentials to \
+renew. **[All of them, with their owners and steps, are on triage's page]({page}).** triage files no \
+further items for now, so as not to bury your board.
+
+Several at once usually have one cause: a certificate or an identity that many connections share, or a \
+policy that has cut the lifetime of secrets. Look for it first. If your board can take more, raise \
+policy.items_per_project_hour."""
+
+_ADOPTED = "The credential of this item breaks {run}, which is linked to it."
 
 _THREAD = """\
 **{verdict}** Run {run} failed because {what}.
@@ -75,10 +91,19 @@ def title(finding: Finding) -> str:
     return f"{before} '{shown}' {state}"
 
 
-def work_item(finding: Finding, *, incident_tag: str, incident_page: str, remark: str = "") -> str:
+def work_item(
+    finding: Finding,
+    *,
+    incident_tag: str,
+    incident_page: str,
+    remark: str = "",
+    pipelines: Sequence[Run] = (),
+    count: int = 1,
+) -> str:
     """Return the body of a work item, Markdown: what broke, whose, the steps, the evidence.
 
-    `remark` is a sentence of ours about how the item was filed, such as a refused assignee.
+    `remark` is a sentence of ours about how the item was filed, such as a refused assignee; `pipelines`
+    are the first runs of the pipelines it breaks, `count` how many runs it broke before it was filed.
     """
     parts = [
         _what_broke(finding),
@@ -87,7 +112,7 @@ def work_item(finding: Finding, *, incident_tag: str, incident_page: str, remark
         "## Renew it",
         _recipe(finding.recipe),
         "## What it breaks",
-        _affected(finding.run, incident_page),
+        _affected((finding.run, *pipelines), count, incident_page),
         "## Evidence",
         _evidence(finding),
         "## When it works again",
@@ -97,14 +122,32 @@ def work_item(finding: Finding, *, incident_tag: str, incident_page: str, remark
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def another_run(finding: Finding) -> str:
-    """Return the comment that tells a work item of another pipeline, Markdown."""
-    return _ANOTHER_PIPELINE.format(run=_run(finding.run))
+def adopted(run: Run) -> str:
+    """Return the comment on a work item that was there before triage knew of it, Markdown."""
+    return _ADOPTED.format(run=_run(run))
 
 
-def still_failing(finding: Finding) -> str:
+def duplicate(keep: int) -> str:
+    """Return the comment on a work item that was filed twice, Markdown."""
+    return _DUPLICATE.format(keep=keep)
+
+
+def digest(limit: int, page: str) -> tuple[str, str]:
+    """Return title and text of the work item that stands for all beyond the limit, Markdown."""
+    return _DIGEST_TITLE, _DIGEST.format(limit=limit, page=page)
+
+
+def further_runs(runs: Sequence[Run], more: int, count: int, incident_page: str) -> str:
+    """Return the comment that tells a work item of further runs, Markdown."""
+    listed = "\n".join(f"- {_run(run)}" for run in runs)
+    others = f"\n- and {more} more pipelines" if more else ""
+    told = f"This credential has broken **{_counted(count)}** so far. New since the last comment:"
+    return f"{told}\n\n{listed}{others}\n\n[All of them, on triage's page]({incident_page})."
+
+
+def still_failing(run: Run) -> str:
     """Return the comment on a work item that was closed too early, Markdown."""
-    return _STILL_FAILING.format(run=_run(finding.run))
+    return _STILL_FAILING.format(run=_run(run))
 
 
 def thread(finding: Finding, *, work_item_url: str | None, work_item: int | None, marker: str) -> str:
@@ -152,11 +195,19 @@ def _what_broke(finding: Finding) -> str:
     return f"{what}**{_STATE[match.verdict]}**. {words(match.title)}; first seen in {_run(run)}{since}."
 
 
-def _affected(run: Run, incident_page: str) -> str:
-    return (
-        f"- {_run(run)} in project {words(run.project_name)}\n"
-        f"- [All runs it broke, on triage's page]({incident_page}); other pipelines are linked to this item."
+def _affected(runs: Sequence[Run], count: int, incident_page: str) -> str:
+    first_of = {run.pipeline_id: run for run in reversed(runs)}
+    listed = [f"- {_run(run)} in project {words(run.project_name)}" for run in reversed(first_of.values())]
+    so_far = f" ({count} when this was filed)" if count > 1 else ""
+    listed.append(
+        f"- [All runs it broke, on triage's page]({incident_page}){so_far}; other pipelines are linked to "
+        "this item."
     )
+    return "\n".join(listed)
+
+
+def _counted(runs: int) -> str:
+    return "1 run" if runs == 1 else f"{runs:,} runs"
 
 
 def _doubts(finding: Finding) -> str:

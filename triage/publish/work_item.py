@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +14,11 @@ from triage.publish.outcome import Outcome
 from triage.publish.safe import visible, words
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from triage.azdo import Door, WorkItem
-    from triage.domain import Finding, Run
-    from triage.plan import FileWorkItem, LinkRun, Policy, TellClosed
+    from triage.domain import Run
+    from triage.plan import FileNotice, FileWorkItem, Policy, TellClosed, UpdateWorkItem
 
 _REPRO = "Microsoft.VSTS.TCM.ReproSteps"
 _DESCRIPTION = "System.Description"
@@ -30,37 +33,106 @@ _CLOSED_AT = (
 )
 
 
+@dataclass(frozen=True)
+class _Draft:
+    """A work item to be filed."""
+
+    project: str
+    title: str
+    body: Callable[[str], str]  # Markdown, given a remark of ours on how it is filed
+    tags: tuple[str, ...]  # the last finds it again
+    assignees: tuple[str, ...] = ()  # the first that Azure DevOps accepts gets it
+    area: str | None = None
+    relations: tuple[dict[str, Any], ...] = ()
+
+
 def file(door: Door, action: FileWorkItem, *, in_doubt: bool, policy: Policy) -> Outcome:
     """Create the incident's work item, or adopt the one that is there.
 
     When an earlier attempt may have created it, the search index is given time to know.
     """
-    finding = action.finding
-    project = finding.run.project_id
+    finding, project = action.finding, action.finding.run.project_id
+    there = _open_items(door, project, action.incident_tag, in_doubt=in_doubt, policy=policy)
+    if not there:
+        return _outcome(_create(door, _draft(action, policy), policy), "filed")
+    _tell(door, project, there[0].id, (finding.run, *action.pipelines), messages.adopted(finding.run))
+    others = f" (the same incident: {', '.join(str(each.id) for each in there[1:])})" if there[1:] else ""
+    return _outcome(there[0], f"adopted{others}")
+
+
+def file_notice(door: Door, action: FileNotice, *, in_doubt: bool, policy: Policy) -> Outcome:
+    """Create a work item of triage's own, or return the one that is there."""
+    if there := _open_items(door, action.project, action.notice_tag, in_doubt=in_doubt, policy=policy):
+        return _outcome(there[0], "is there already")
+    ending = messages.marker_line(action.notice_tag)
+    draft = _Draft(
+        project=action.project,
+        title=action.title,
+        body=lambda remark: "\n\n".join(part for part in (action.text, remark, ending) if part),
+        tags=("triage", policy.tag, action.notice_tag),
+        assignees=(policy.default_assignee,) if policy.default_assignee else (),
+    )
+    return _outcome(_create(door, draft, policy), "filed")
+
+
+def close(door: Door, project: str, number: int, said: str) -> Outcome:
+    """Close a work item of ours with a comment, unless somebody has done so. People's edits stay."""
+    for _ in range(_CONFLICTS_MAX):
+        item = door.work_item(project, number)
+        if item is None:
+            return _gone(number)
+        if _is_done(door, project, item):
+            return _outcome(item, "was closed already")
+        states = door.work_item_states(project, str(item.fields.get("System.WorkItemType")))
+        done = next((name for name, category in states.items() if category == "Completed"), None)
+        patch = [
+            {"op": "test", "path": "/rev", "value": item.revision},
+            _add("/fields/System.History", messages.html(said)),
+        ]
+        if done:
+            patch.append(_add("/fields/System.State", done))
+        try:
+            return _outcome(door.update_work_item(project, number, patch), "closed")
+        except RevisionConflict:
+            continue
+    raise RetryLater(f"Work item {number} changes faster than triage can write to it.")
+
+
+def merge(door: Door, project: str, tag: str, keep: int) -> list[int]:
+    """Close what was filed a second time for an incident. Returns the numbers of what was closed.
+
+    Two that file at once, or a search index that lags behind, can leave two; the one that triage
+    knows stays.
+    """
+    numbers = door.find_work_items(project, tag)
+    found = [door.work_item(project, number) for number in numbers if number != keep]
+    doubles = [item.id for item in found if item is not None and not _is_done(door, project, item)]
+    for number in doubles:
+        close(door, project, number, messages.duplicate(keep))
+    return doubles
+
+
+def _open_items(door: Door, project: str, tag: str, *, in_doubt: bool, policy: Policy) -> list[WorkItem]:
     if in_doubt:
         time.sleep(policy.settle_seconds)
-    found = [door.work_item(project, number) for number in door.find_work_items(project, action.incident_tag)]
-    items = [item for item in found if item is not None and not _is_done(door, project, item)]
-    if not items:
-        return _outcome(_create(door, action, policy), "filed")
-    _tell(door, finding, items[0].id)
-    others = f" (the same incident: {', '.join(str(each.id) for each in items[1:])})" if items[1:] else ""
-    return _outcome(items[0], f"adopted{others}")
+    found = [door.work_item(project, number) for number in door.find_work_items(project, tag)]
+    return [item for item in found if item is not None and not _is_done(door, project, item)]
 
 
-def link_run(door: Door, action: LinkRun) -> Outcome:
-    """Link another pipeline's run to the work item, with one comment. People's edits stay."""
-    return _tell(door, action.finding, action.work_item)
+def update(door: Door, action: UpdateWorkItem) -> Outcome:
+    """Tell the work item of further runs, in one revision. People's edits stay."""
+    said = messages.further_runs(action.runs, action.more, action.count, action.incident_page)
+    return _tell(door, action.project, action.work_item, action.runs, said)
 
 
 def tell_closed(door: Door, action: TellClosed) -> Outcome:
     """Say once, on a work item that was closed before this run failed, that it goes on."""
-    finding, project = action.finding, action.finding.run.project_id
+    run, project = action.run, action.project
     for _ in range(_CONFLICTS_MAX):
         item = door.work_item(project, action.work_item)
         if item is None:
             return _gone(action.work_item)
-        if not _is_done(door, project, item) or _changed_after(item, finding.run):
+        if not _is_done(door, project, item) or _changed_after(item, run):
             return _outcome(item, "needs no word")
         tags = str(item.fields.get("System.Tags") or "")
         if _STILL_FAILING in _split(tags):
@@ -68,7 +140,7 @@ def tell_closed(door: Door, action: TellClosed) -> Outcome:
         patch = [
             {"op": "test", "path": "/rev", "value": item.revision},
             _add("/fields/System.Tags", f"{tags}; {_STILL_FAILING}"),
-            _add("/fields/System.History", messages.html(messages.still_failing(finding))),
+            _add("/fields/System.History", messages.html(messages.still_failing(run))),
         ]
         try:
             return _outcome(door.update_work_item(project, item.id, patch), "told that it goes on")
@@ -77,22 +149,23 @@ def tell_closed(door: Door, action: TellClosed) -> Outcome:
     raise RetryLater(f"Work item {action.work_item} changes faster than triage can write to it.")
 
 
-def _tell(door: Door, finding: Finding, number: int) -> Outcome:
-    """Link a run to a work item and comment on it, once."""
-    project, link = finding.run.project_id, _build_link(finding.run.ref.id)
+def _tell(door: Door, project: str, number: int, runs: tuple[Run, ...], said: str) -> Outcome:
+    """Link runs to a work item and comment on it, once: the links tell whether it was done."""
+    links = {link["url"].lower(): link for link in map(_build_link, (run.ref.id for run in runs))}
     for _ in range(_CONFLICTS_MAX):
         item = door.work_item(project, number)
         if item is None:
             return _gone(number)
-        if any(str(each.get("url")).lower() == link["url"].lower() for each in item.relations):
+        there = {str(each.get("url")).lower() for each in item.relations}
+        if links.keys() <= there:
             return _outcome(item, "knew the run already")
         patch = [
             {"op": "test", "path": "/rev", "value": item.revision},
-            _add("/relations/-", link),
-            _add("/fields/System.History", messages.html(messages.another_run(finding))),
+            *(_add("/relations/-", link) for url, link in links.items() if url not in there),
+            _add("/fields/System.History", messages.html(said)),
         ]
         try:
-            return _outcome(door.update_work_item(project, number, patch), "told of another run")
+            return _outcome(door.update_work_item(project, number, patch), "told of further runs")
         except RevisionConflict:
             continue  # somebody wrote in between: look again, then write
         except Cancel as refusal:
@@ -102,18 +175,26 @@ def _tell(door: Door, finding: Finding, number: int) -> Outcome:
     raise RetryLater(f"Work item {number} changes faster than triage can write to it.")
 
 
-def _create(door: Door, action: FileWorkItem, policy: Policy) -> WorkItem:
+def _create(door: Door, draft: _Draft, policy: Policy) -> WorkItem:
     """Create, giving way on each field that is refused: the item is filed in any case."""
-    finding = action.finding
-    kind, body_field = _type(door, finding.run.project_id, policy)
-    assignees = list(dict.fromkeys(a for a in (finding.owner.assignee, policy.default_assignee) if a))
-    area = finding.owner.area
+    kind, body_field = _type(door, draft.project, policy)
+    assignees, area = list(draft.assignees), draft.area
     markdown, remark = True, ""
     for _ in range(_REFUSALS_MAX + 1):
-        assignee = assignees[0] if assignees else None
-        patch = _patch(action, body_field, assignee, area, policy, markdown=markdown, remark=remark)
+        body = draft.body(remark)
+        fields = {
+            "System.Title": draft.title,
+            "System.Tags": "; ".join(draft.tags),
+            "System.AssignedTo": assignees[0] if assignees else None,
+            "System.AreaPath": area,
+            body_field: body if markdown else messages.html(body),
+        }
+        patch = [_add(f"/fields/{name}", value) for name, value in fields.items() if value]
+        if markdown:
+            patch.append(_add(f"/{_FORMAT}/{body_field}", "Markdown"))
+        patch += [_add("/relations/-", relation) for relation in draft.relations]
         try:
-            return door.create_work_item(finding.run.project_id, kind, patch)
+            return door.create_work_item(draft.project, kind, patch)
         except FieldRefused as refusal:
             if refusal.field == "System.AssignedTo" and assignees:
                 refused = words(assignees.pop(0))
@@ -144,40 +225,36 @@ def _type(door: Door, project: str, policy: Policy) -> tuple[str, str]:
     return kind, _REPRO if _REPRO in types[kind] else _DESCRIPTION
 
 
-def _patch(
-    action: FileWorkItem,
-    body_field: str,
-    assignee: str | None,
-    area: str | None,
-    policy: Policy,
-    *,
-    markdown: bool,
-    remark: str,
-) -> list[dict[str, Any]]:
+def _draft(action: FileWorkItem, policy: Policy) -> _Draft:
     finding = action.finding
-    body = messages.work_item(
-        finding, incident_tag=action.incident_tag, incident_page=action.incident_page, remark=remark
-    )
-    fields = {
-        "System.Title": messages.title(finding),
-        "System.Tags": f"triage; {policy.tag}; {action.incident_tag}",
-        "System.AssignedTo": assignee,
-        "System.AreaPath": area,
-        body_field: body if markdown else messages.html(body),
-    }
-    patch = [_add(f"/fields/{name}", value) for name, value in fields.items() if value]
-    if markdown:
-        patch.append(_add(f"/{_FORMAT}/{body_field}", "Markdown"))
-    patch.append(_add("/relations/-", _build_link(finding.run.ref.id)))
+    assignees = dict.fromkeys(a for a in (finding.owner.assignee, policy.default_assignee) if a)
+    runs = dict.fromkeys(run.ref.id for run in (finding.run, *action.pipelines))
+    relations = [_build_link(number) for number in runs]
     if finding.connection is not None:
         name = visible(finding.connection.name)
-        link = {
-            "rel": "Hyperlink",
-            "url": finding.connection.url,
-            "attributes": {"comment": f"Service connection {name}"},
-        }
-        patch.append(_add("/relations/-", link))
-    return patch
+        relations.append(
+            {
+                "rel": "Hyperlink",
+                "url": finding.connection.url,
+                "attributes": {"comment": f"Service connection {name}"},
+            }
+        )
+    return _Draft(
+        project=finding.run.project_id,
+        title=messages.title(finding),
+        body=lambda remark: messages.work_item(
+            finding,
+            incident_tag=action.incident_tag,
+            incident_page=action.incident_page,
+            remark=remark,
+            pipelines=action.pipelines,
+            count=action.count,
+        ),
+        tags=("triage", policy.tag, action.incident_tag),
+        assignees=tuple(assignees),
+        area=finding.owner.area,
+        relations=tuple(relations),
+    )
 
 
 def _add(path: str, value: Any) -> dict[str, Any]:

@@ -39,10 +39,9 @@ def project_named(organisation: Organisation, name: str) -> Project:
 
 def _projects(call: Call) -> Response:
     if "projectId" not in call.values:
-        found = [_project(call, each) for each in call.organisation.projects.values()]
-        start, top = call.asked("continuationToken", 0), call.asked("$top", 100)
-        more = {"x-ms-continuationtoken": str(start + top)} if start + top < len(found) else None
-        return listing(found[start : start + top], more)
+        start, top = call.asked("$skip", 0), call.asked("$top", 100)
+        known = list(call.organisation.projects.values())
+        return listing([_project(call, each) for each in known[start : start + top]])
     return JSONResponse(_project(call, project_named(call.organisation, call.values["projectId"])))
 
 
