@@ -172,6 +172,7 @@ class Policy(_Section):
         default=2.0,
         description="Wait before searching for a work item that may exist already.",
         ge=0,
+        le=50,
     )
     pull_request_work_items: Literal["proven-use", "never"] = Field(
         default="proven-use",

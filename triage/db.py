@@ -208,6 +208,14 @@ class Effect(SQLModel, table=True):
     detail: str = ""
 
 
+class Throttle(SQLModel, table=True):
+    """Until when nothing may be sent to an organisation; see throttle.SharedGate."""
+
+    organization: str = Field(primary_key=True)  # its URL, in lower case
+    closed_until: datetime = _time()
+    reason: str  # one sentence
+
+
 class Cursor(SQLModel, table=True):
     """How far a project's failed runs have been swept."""
 
@@ -249,8 +257,10 @@ def _on_sqlite_connect(connection: Any, _: Any) -> None:
 
 
 def _on_sqlite_begin(connection: sa.Connection) -> None:
-    # A transaction that reads first and writes later would fail with "database is locked".
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    # A transaction that reads first and writes later would fail with "database is locked". One that
+    # only reads says so, and waits for no writer.
+    reads_only = connection.get_execution_options().get("triage_reads_only")
+    connection.exec_driver_sql("BEGIN" if reads_only else "BEGIN IMMEDIATE")
 
 
 def migrate(engine: Engine) -> None:

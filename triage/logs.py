@@ -92,12 +92,16 @@ def _step(door: Door, run: Run, record: TimelineRecord) -> StepLog | None:
     log_id = record.log_id
 
     def opened() -> Iterator[bytes]:
+        empty = True
         try:
-            yield from door.log_chunks(run.ref, log_id)
+            for chunk in door.log_chunks(run.ref, log_id):
+                empty = False
+                yield chunk
         except Cancel:
             if run.finished_at and datetime.now(UTC) - run.finished_at < _NOT_READY:
                 raise Snooze(f"Log {log_id} of run {run.number} is not there yet.", _RETRY_SECONDS) from None
-            yield _placed(issues)  # kept too short by retention: the timeline still has ten errors
+        if empty:  # kept too short by retention, or lost: the timeline still has ten errors
+            yield _placed(issues)
 
     return StepLog(record, "log", opened)
 

@@ -195,13 +195,22 @@ def tell_later(engine: Engine, incident_id: int, at: datetime) -> None:
         jobs.put_telling(session, session.exec(held).one(), at)
 
 
-def work_item(engine: Engine, incident_id: int, *, number: int, url: str) -> None:
-    """Keep which work item stands for an incident."""
+def work_item(engine: Engine, incident_id: int, said: plan.News, *, number: int, url: str) -> None:
+    """Keep which work item stands for an incident, and what it was filed with.
+
+    In one: a telling that fails after the filing is done again, and files nothing then.
+    """
     with Session(engine) as session, session.begin():
         session.exec(
             update(Incident)
             .where(col(Incident.id) == incident_id)
-            .values(work_item=number, work_item_url=url)
+            .values(
+                work_item=number,
+                work_item_url=url,
+                item_finding=said.newest,
+                item_count=said.count,
+                item_at=now(),
+            )
         )
 
 

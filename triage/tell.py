@@ -49,7 +49,7 @@ def incident(door: Door, engine: Engine, policy: plan.Policy, pages_url: str, jo
         did.append(outcome.detail)
         if isinstance(action, plan.FileWorkItem) and outcome.url:
             number = int(outcome.remote_id)
-            record.work_item(engine, job.incident_id, number=number, url=outcome.url)
+            record.work_item(engine, job.incident_id, news, number=number, url=outcome.url)
             jobs.put_merge(engine, job.incident_id, row.project_id, now() + _MERGE_AFTER)
         wrote = wrote or isinstance(action, plan.FileWorkItem | plan.UpdateWorkItem)
     record.told(engine, job.incident_id, news, work_item=wrote)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from triage import azdo, jobs, link, logs, match, owner, plan, publish, record, renewal, sweep, tell
+from triage import azdo, jobs, link, logs, match, owner, plan, publish, record, renewal, sweep, tell, throttle
 from triage.domain import Evidence, Finding, RunRef
 from triage.errors import AccessRefused, Cancel, JobError, RetryLater, Snooze, TriageError
 
@@ -220,11 +220,13 @@ class Worker(threading.Thread):
 
     def run(self) -> None:
         """Work until `stopping` is set; a job that has been begun is finished."""
-        door = self.account.door()
+        gate = throttle.SharedGate(self.engine, self.account.url, self.stopping)
+        door = self.account.door(gate=gate)
         while not self.stopping.is_set():
             try:
                 self.put_rounds()
-                job = jobs.claim(self.engine, self.id)
+                closed, _ = door.gate.closed_for()
+                job = jobs.claim(self.engine, self.id) if closed <= 0 else None
                 if job is not None:
                     self.on_job(True)
                     self.handle(door, job)
@@ -251,10 +253,10 @@ class Worker(threading.Thread):
                 jobs.cancel(self.engine, job, str(reason))
                 said.info("nothing to do", reason=str(reason))
             except AccessRefused as refusal:
-                jobs.retry(self.engine, job, str(refusal))
+                self._try_again(door, job, str(refusal))
                 said.error("Azure DevOps refuses triage", reason=str(refusal))
             except (RetryLater, JobError) as fault:
-                jobs.retry(self.engine, job, str(fault))
+                self._try_again(door, job, str(fault))
                 said.warning("failed; will be tried again", reason=str(fault))
             except TriageError as mistake:  # a setting is wrong; waiting does not mend it
                 jobs.cancel(self.engine, job, str(mistake))
@@ -262,6 +264,14 @@ class Worker(threading.Thread):
             except Exception as error:  # noqa: BLE001 - one run must not end the worker
                 jobs.retry(self.engine, job, f"{type(error).__name__}: see triage's log")
                 said.exception("failed unexpectedly; will be tried again")
+
+    def _try_again(self, door: azdo.Door, job: Job, reason: str) -> None:
+        """Put a job off. It costs no attempt while Azure DevOps itself is away, however long that lasts."""
+        closed, _ = door.gate.closed_for()
+        if closed > 0:
+            jobs.snooze(self.engine, job, closed, reason)
+        else:
+            jobs.retry(self.engine, job, reason)
 
     def put_rounds(self) -> None:
         """Keep the periodic work of this slot of time, unless another worker has done so."""

@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from triage.azdo import shapes, sign_in, urls
-from triage.azdo.wire import NotThere, Wire
+from triage.azdo.gate import Gate, LocalGate
+from triage.azdo.limits import Limits
+from triage.azdo.wire import NotThere, Wire, listed
 from triage.domain import RunRef
 from triage.errors import Cancel, RetryLater, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
     from datetime import datetime
 
     from triage.azdo.sign_in import SignIn
@@ -91,15 +94,23 @@ class WorkItem:
 
 
 def connect(
-    url: str, credential: str | SignIn, *, writer: SignIn | None = None, extra_hosts: Sequence[str] = ()
+    url: str,
+    credential: str | SignIn,
+    *,
+    writer: SignIn | None = None,
+    extra_hosts: Sequence[str] = (),
+    limits: Limits | None = None,
+    gate: Gate | None = None,
 ) -> Door:
     """Return a door to the organisation at `url`; one per thread. Sends nothing yet.
 
     `credential` is a token, or what `sign_in.from_settings` returned; all threads share it. With a `writer`
-    it only reads. Raises UsageError when `url` is no organisation's address.
+    it only reads. `gate` is shared by all that send with it. Raises UsageError when `url` is no
+    organisation's address.
     """
     reader = sign_in.with_token(credential) if isinstance(credential, str) else credential
-    return Door(url, reader, frozenset(host.lower() for host in extra_hosts), writer)
+    hosts = frozenset(host.lower() for host in extra_hosts)
+    return Door(url, reader, hosts, limits or Limits(), gate or LocalGate(), writer)
 
 
 @dataclass(frozen=True)
@@ -111,9 +122,9 @@ class Account:
     writer: SignIn | None = None
     extra_hosts: tuple[str, ...] = ()
 
-    def door(self) -> Door:
-        """Return a door; one per thread."""
-        return connect(self.url, self.reader, writer=self.writer, extra_hosts=self.extra_hosts)
+    def door(self, *, gate: Gate | None = None) -> Door:
+        """Return a door; one per thread. `gate` is shared by all that send as this account."""
+        return connect(self.url, self.reader, writer=self.writer, extra_hosts=self.extra_hosts, gate=gate)
 
 
 def account(section: AzureDevOps) -> Account:
@@ -140,12 +151,19 @@ class Door:
         self,
         url: str,
         reader: SignIn,
-        extra_hosts: frozenset[str] = frozenset(),
+        extra_hosts: frozenset[str],
+        limits: Limits,
+        gate: Gate,
         writer: SignIn | None = None,
     ) -> None:
         self.organization_url, self.organization = urls.organization(url)
-        self._wire = Wire(self.organization_url, reader, extra_hosts, writer)
+        self.gate = gate
+        self._wire = Wire(self.organization_url, reader, extra_hosts, limits, gate, writer)
         self._types: dict[str, dict[str, frozenset[str]]] = {}
+
+    def within(self, seconds: float) -> AbstractContextManager[None]:
+        """Give all requests of the `with` so long together; after that they raise RetryLater."""
+        return self._wire.within(seconds)
 
     # Runs
 
@@ -161,7 +179,7 @@ class Door:
                 "may not see it (Build: read)."
             ) from None
         if shapes.whole(body, "id") != ref.id:
-            raise RetryLater(f"Azure DevOps gave another answer than run {ref.id}.")
+            raise RetryLater(f"Azure DevOps gave another answer than run {ref.id}; trying again.")
         project = shapes.text(shapes.child(body, "project"), "name") or ref.project
         return shapes.run(ref, body, self.run_url(project, ref.id))
 
@@ -170,7 +188,7 @@ class Door:
         query = {"buildIds": ",".join(map(str, numbers))}
         body = self._wire.get(*_BUILDS, route={"project": project_id}, query=query)
         found = []
-        for each in shapes.items(body, "value"):
+        for each in listed(body):
             number = shapes.whole(each, "id")
             if number is not None:
                 project = shapes.text(shapes.child(each, "project"), "name") or project_id
@@ -182,9 +200,9 @@ class Door:
         found: list[tuple[str, str]] = []
         for _ in range(_PROJECTS_MAX // _PROJECTS_PAGE):
             query = {"$top": _PROJECTS_PAGE, "$skip": len(found)}
-            listed = shapes.items(self._wire.get(*_PROJECTS, query=query), "value")
-            found += [(shapes.text(each, "id").lower(), shapes.text(each, "name")) for each in listed]
-            if len(listed) < _PROJECTS_PAGE:
+            page = listed(self._wire.get(*_PROJECTS, query=query))
+            found += [(shapes.text(each, "id").lower(), shapes.text(each, "name")) for each in page]
+            if len(page) < _PROJECTS_PAGE:
                 break
         return tuple((number, name) for number, name in found if urls.GUID.match(number))
 
@@ -201,7 +219,7 @@ class Door:
             }
             for _ in range(_RUNS_PAGES_MAX):
                 body, headers = self._wire.send("GET", *_BUILDS, route={"project": project_id}, query=query)
-                for each in shapes.items(body, "value"):
+                for each in listed(body):
                     number = shapes.whole(each, "id")
                     if number is not None:
                         ref = RunRef(project_id, number)
@@ -220,15 +238,12 @@ class Door:
             body = self._wire.get(*_TIMELINE, route=route)
         except NotThere:
             return ()
-        return tuple(shapes.record(each) for each in shapes.items(body, "records"))
+        return tuple(shapes.record(each) for each in listed(body, "records")) if body is not None else ()
 
     def log_sizes(self, ref: RunRef) -> dict[int, int]:
         """Return how many lines each log of a run has."""
         body = self._wire.get(*_LOGS, route={"project": ref.project, "buildId": ref.id})
-        return {
-            shapes.whole(each, "id") or 0: shapes.whole(each, "lineCount") or 0
-            for each in shapes.items(body, "value")
-        }
+        return {shapes.whole(each, "id") or 0: shapes.whole(each, "lineCount") or 0 for each in listed(body)}
 
     def log_chunks(self, ref: RunRef, log_id: int) -> Iterator[bytes]:
         """Stream a log as plain text. Raises NotThere (a Cancel) when it is gone."""
@@ -257,11 +272,17 @@ class Door:
             )
         except NotThere:
             return {}
-        return body if isinstance(body, dict) else {}
+        if shapes.whole(body, "id") != pipeline_id:
+            raise RetryLater(f"Azure DevOps gave another answer than pipeline {pipeline_id}; trying again.")
+        return dict(body)
 
     def add_tag(self, ref: RunRef, tag: str) -> None:
         """Tag a run; doing it twice is doing it once."""
-        self._wire.send("PUT", *_TAGS, route={"project": ref.project, "buildId": ref.id, "tag": tag})
+        route: dict[str, str | int] = {"project": ref.project, "buildId": ref.id, "tag": tag}
+        body, _ = self._wire.send("PUT", *_TAGS, route=route)
+        tags = body.get("value") if isinstance(body, dict) else None
+        if not isinstance(tags, list) or tag.lower() not in {str(each).lower() for each in tags}:
+            raise RetryLater(f"Azure DevOps does not confirm the tag {tag} on run {ref.id}; trying again.")
 
     # Service connections
 
@@ -269,13 +290,13 @@ class Door:
         """Return the connections of a project that the token may see."""
         query = {"includeFailed": "true"} if include_failed else {}
         body = self._wire.get(*_ENDPOINTS, route={"project": project_id}, query=query)
-        return tuple(self._connection(each, project_id) for each in shapes.items(body, "value"))
+        return tuple(self._connection(each, project_id) for each in listed(body))
 
     def connections_by_name(self, project_id: str, names: Sequence[str]) -> tuple[Connection, ...]:
         """Return the connections of a project that have one of these names."""
         query = {"endpointNames": ",".join(names), "includeFailed": "true"}
         body = self._wire.get(*_ENDPOINTS, route={"project": project_id}, query=query)
-        return tuple(self._connection(each, project_id) for each in shapes.items(body, "value"))
+        return tuple(self._connection(each, project_id) for each in listed(body))
 
     def connection(self, project_id: str, connection_id: str) -> Connection | None:
         """Return one connection, None when the project has none with this id (200 null or 404)."""
@@ -285,7 +306,13 @@ class Door:
             body = self._wire.get(*_ENDPOINTS, route={"project": project_id, "endpointId": connection_id})
         except NotThere:
             return None
-        return self._connection(body, project_id) if shapes.text(body, "id") else None
+        if body is None:
+            return None
+        if shapes.text(body, "id").lower() != connection_id.lower():
+            raise RetryLater(
+                f"Azure DevOps gave another answer than connection {connection_id}; trying again."
+            )
+        return self._connection(body, project_id)
 
     def _connection(self, body: Any, project_id: str) -> Connection:
         page = urls.connection_page(self.organization_url, project_id, shapes.text(body, "id") or "unknown")
@@ -304,7 +331,7 @@ class Door:
                 )
             except NotThere:
                 break
-            uses += [_use(shapes.child(each, "data")) for each in shapes.items(body, "value")]
+            uses += [_use(shapes.child(each, "data")) for each in listed(body)]
             token = headers.get("X-MS-ContinuationToken")
             if not token or not token.isdigit():
                 break
@@ -317,7 +344,7 @@ class Door:
             body = self._wire.get(*_IDENTITIES, query={"identityIds": identity_id})
         except NotThere:
             return None
-        found = shapes.items(body, "value") or ([body] if isinstance(body, dict) else [])
+        found = listed(body)
         if not found or found[0].get("isActive") is False:
             return None
         return shapes.identity(
@@ -329,7 +356,7 @@ class Door:
     def threads(self, project_id: str, repository_id: str, pull_request: int) -> list[Thread]:
         """Return the threads of a pull request."""
         body = self._wire.get(*_THREADS, route=_pull(project_id, repository_id, pull_request))
-        return [_thread(each) for each in shapes.items(body, "value") if each.get("isDeleted") is not True]
+        return [_thread(each) for each in listed(body) if each.get("isDeleted") is not True]
 
     def create_thread(
         self,
@@ -370,20 +397,24 @@ class Door:
             "threadId": thread_id,
             "commentId": comment_id,
         }
-        self._wire.send("PATCH", *_THREAD_COMMENTS, route=route, content={"content": content})
+        body, _ = self._wire.send("PATCH", *_THREAD_COMMENTS, route=route, content={"content": content})
+        if shapes.whole(body, "id") != comment_id:
+            raise RetryLater(f"Azure DevOps does not confirm comment {comment_id}; trying again.")
 
     # Work items
 
     def work_item_types(self, project_id: str) -> dict[str, frozenset[str]]:
         """Return the work item types of a project, each with its fields' reference names."""
         if project_id not in self._types:
-            body = self._wire.get(*_TYPES, route={"project": project_id})
+            found = listed(self._wire.get(*_TYPES, route={"project": project_id}))
+            if not found:
+                raise RetryLater(f"Azure DevOps lists no types of work items of {project_id}; trying again.")
             self._types[project_id] = {
                 shapes.text(each, "name"): frozenset(
                     shapes.text(f, "referenceName")
                     for f in shapes.items(each, "fields") or shapes.items(each, "fieldInstances")
                 )
-                for each in shapes.items(body, "value")
+                for each in found
                 if each.get("isDisabled") is not True
             }
         return self._types[project_id]
@@ -396,12 +427,15 @@ class Door:
             )
         except Cancel:
             return None
-        return shapes.text(shapes.child(body, "defaultWorkItemType"), "name") or None
+        name = shapes.text(shapes.child(body, "defaultWorkItemType"), "name")
+        if not name:  # to go on would file another type
+            raise RetryLater("Azure DevOps does not say which type of work item is for bugs; trying again.")
+        return name
 
     def work_item_states(self, project_id: str, type_name: str) -> dict[str, str]:
         """Return the states of a type, each with its category (Proposed, InProgress, Completed, …)."""
         body = self._wire.get(*_STATES, route={"project": project_id, "type": type_name})
-        return {shapes.text(e, "name"): shapes.text(e, "category") for e in shapes.items(body, "value")}
+        return {shapes.text(e, "name"): shapes.text(e, "category") for e in listed(body)}
 
     def create_work_item(self, project_id: str, type_name: str, patch: list[dict[str, Any]]) -> WorkItem:
         """Create a work item. Raises FieldRefused when a field's value is not accepted."""
@@ -429,7 +463,10 @@ class Door:
             )
         except NotThere:
             return None
-        return self._work_item(project_id, body)
+        found = self._work_item(project_id, body)
+        if found.id != number or not found.fields:
+            raise RetryLater(f"Azure DevOps gave another answer than work item {number}; trying again.")
+        return found
 
     def find_work_items(self, project_id: str, tag: str) -> list[int]:
         """Return the work items of a project that carry a tag, oldest first."""
@@ -442,7 +479,7 @@ class Door:
         body, _ = self._wire.send(
             "POST", *_WIQL, route={"project": project_id}, query={"$top": 10}, content={"query": query}
         )
-        return sorted(shapes.whole(each, "id") or 0 for each in shapes.items(body, "workItems"))
+        return sorted(shapes.whole(each, "id") or 0 for each in listed(body, "workItems"))
 
     def add_comment(self, project_id: str, number: int, text: str, *, markdown: bool) -> None:
         """Comment on a work item; HTML unless `markdown`."""
@@ -457,7 +494,7 @@ class Door:
     def _work_item(self, project_id: str, body: Any) -> WorkItem:
         number = shapes.whole(body, "id")
         if number is None:
-            raise RetryLater("Azure DevOps' answer holds no work item.")
+            raise RetryLater("Azure DevOps' answer holds no work item; triage looks whether there is one.")
         fields = shapes.child(body, "fields")
         project = shapes.text(fields, "System.TeamProject") or project_id
         return WorkItem(
@@ -521,7 +558,7 @@ def _use(data: Any) -> Use:
 
 def _thread(body: Any) -> Thread:
     if shapes.whole(body, "id") is None:
-        raise RetryLater("Azure DevOps' answer holds no thread.")
+        raise RetryLater("Azure DevOps' answer holds no thread; triage looks whether there is one.")
     return Thread(
         id=shapes.whole(body, "id") or 0,
         status=shapes.text(body, "status"),

@@ -15,9 +15,16 @@ if TYPE_CHECKING:
 
 __all__ = ["Outcome", "carry_out", "describe", "title"]
 
+_ACT_SECONDS = 120.0  # with the longest settling, less than the lease of an effect (effects.py)
+
 
 def carry_out(door: Door, action: Action, *, attempts: int, policy: Policy) -> Outcome:
     """Do it. `attempts` above 1 means that an earlier attempt may have done it, its reply lost."""
+    with door.within(_ACT_SECONDS + policy.settle_seconds):
+        return _carry_out(door, action, attempts=attempts, policy=policy)
+
+
+def _carry_out(door: Door, action: Action, *, attempts: int, policy: Policy) -> Outcome:
     match action:
         case TagRun(run=run, tag=tag):
             door.add_tag(run.ref, tag)

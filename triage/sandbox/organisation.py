@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
+from collections import deque
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,9 @@ from typing import TYPE_CHECKING, Any
 from triage.sandbox import security
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from triage.sandbox.budget import Budget
     from triage.sandbox.tokens import Token
 
 ISSUES_KEPT = 10  # errors, and warnings, that a timeline record keeps
@@ -30,6 +34,11 @@ class Fault:
     delay_seconds: float = 0.0
     drop: bool = False  # break the connection, do nothing
     lose_reply: bool = False  # do it, then break the connection
+    replaced: bytes | None = None  # do it, then answer 200 with this body
+    more_headers: dict[str, str] = field(default_factory=dict)  # do it, and answer with these as well
+    # do it, then: truncated, wrong length, trickle; do nothing: reset, hang, unreachable
+    wire: str = ""
+    unreachable_seconds: float = 0.0  # reset, and for so long nobody can connect
 
 
 @dataclass
@@ -87,7 +96,10 @@ class Organisation:
         self.subscriptions: dict[str, dict[str, Any]] = {}
         self.notifications: dict[str, list[dict[str, Any]]] = {}
         self.ledger: list[dict[str, Any]] = []
+        self.asked: deque[tuple[str, str]] = deque(maxlen=10_000)  # method and path of the last requests
         self.faults: list[Fault] = []
+        self.budget: Budget | None = None  # how many requests it takes
+        self.shut: Callable[[float], None] = lambda _: None  # lets nobody connect for so many seconds
         self.refuse_markdown = False  # as Azure DevOps Server does
         self.sign_in_page = ""  # "203" or "302": how an expired token is answered
         self.search_lag_seconds = 0.0  # how far behind WIQL is

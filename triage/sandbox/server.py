@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 import socket
@@ -24,6 +23,7 @@ from triage.sandbox import (
     builds,
     connections,
     directory,
+    faults,
     git,
     locations,
     pages,
@@ -37,7 +37,7 @@ from triage.sandbox import (
 )
 from triage.sandbox.answers import Call, Refusal
 from triage.sandbox.directory import project_named
-from triage.sandbox.organisation import Organisation, sleep, wire_time
+from triage.sandbox.organisation import Fault, Organisation, sleep, wire_time
 from triage.sandbox.tokens import Token, presented
 from triage.sandbox.versions import check_version
 
@@ -47,7 +47,6 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
     from triage.sandbox.answers import Routes
-    from triage.sandbox.organisation import Fault
 
 _WRITES = {"POST", "PUT", "PATCH", "DELETE"}
 _READS_BY_POST = {"wiql", "batch", "artifacts", "evaluations"}
@@ -113,7 +112,7 @@ def serve(organisation: Organisation, *, token: str, port: int = 0) -> Iterator[
 
 
 def _listen(port: int) -> socket.socket:
-    # With the protocol named asyncio sends without delay; otherwise each answer waits 40 ms for an ACK.
+    # Named as TCP, asyncio sends each part of an answer at once: else each takes 40 ms.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -158,12 +157,13 @@ def create_app(organisation: Organisation, token: str) -> FastAPI:
     @app.api_route("/{path:path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
     async def api(request: Request) -> Response:
         body = await request.body()
-        response = await run_in_threadpool(front.answer, request, body)
-        if response is not None:
-            response.headers["Date"] = formatdate(time.time() + organisation.clock_ahead_seconds, usegmt=True)
+        fault = front.fault(request)
+        response = await run_in_threadpool(front.answer, request, body, fault)
+        if response is not None and not (fault and fault.wire):
+            now = time.time() + organisation.clock_ahead_seconds
+            response.headers.setdefault("Date", formatdate(now, usegmt=True))
             return response
-        request.scope["transport"].abort()
-        await asyncio.sleep(0.05)  # let the loop notice, so that nothing is sent after all
+        await faults.send(request.scope["transport"], fault or Fault("", ""), response)
         return Response()
 
     return app
@@ -176,24 +176,39 @@ class _Front:
         self.organisation = organisation
         organisation.tokens.setdefault(token, Token())
 
-    def answer(self, request: Request, body: bytes) -> Response | None:
+    def answer(self, request: Request, body: bytes, fault: Fault | None) -> Response | None:
         """Answer a request; None breaks the connection."""
-        path = request.scope["raw_path"].decode("ascii", "replace").split("?")[0].lstrip("/")
-        fault = self._fault(request.method, unquote(path))
-        if fault:
-            sleep(fault.delay_seconds)
-            if fault.drop:
-                return None
-            if fault.status is not None:
-                return Response(fault.body, fault.status, fault.headers)
-        token = self._token(request)
-        response = self._signed_out(token) or self._served(request, path, body, token or Token())
-        return None if fault and fault.lose_reply else response
-
-    def _fault(self, method: str, path: str) -> Fault | None:
         with self.organisation.lock:
+            wait = self.organisation.budget.refuses() if self.organisation.budget else 0
+        if wait:
+            return Response(status_code=429, headers={"Retry-After": str(wait)})
+        if fault is None:
+            return self._done(request, body)
+        sleep(fault.delay_seconds)
+        if fault.unreachable_seconds:
+            self.organisation.shut(fault.unreachable_seconds)
+        if fault.drop or fault.wire in {"reset", "hang", "unreachable"}:
+            return None
+        if fault.status is not None:
+            return Response(fault.body, fault.status, fault.headers)
+        response = self._done(request, body)
+        response.headers.update(fault.more_headers)
+        if fault.replaced is not None:
+            return Response(fault.replaced, 200, media_type=response.headers.get("content-type"))
+        return None if fault.lose_reply else response
+
+    def _done(self, request: Request, body: bytes) -> Response:
+        token = self._token(request)
+        return self._signed_out(token) or self._served(request, _path(request), body, token or Token())
+
+    def fault(self, request: Request) -> Fault | None:
+        """Return what is to go wrong with this request."""
+        path = unquote(_path(request))
+        with self.organisation.lock:
+            self.organisation.asked.append((request.method, path))
             for fault in self.organisation.faults:
-                if fault.times > 0 and fault.method == method and re.search(fault.path, path, re.IGNORECASE):
+                fits = fault.method == request.method and re.search(fault.path, path, re.IGNORECASE)
+                if fits and fault.times > 0:
                     fault.times -= 1
                     return fault
         return None
@@ -289,6 +304,12 @@ class _Front:
                 "answer_id": answer.get("id") if isinstance(answer, dict) else None,
             }
         )
+
+
+def _path(request: Request) -> str:
+    """Return the path as it was sent, without what follows it."""
+    path: bytes = request.scope["raw_path"]
+    return path.decode("ascii", "replace").split("?")[0].lstrip("/")
 
 
 def _read(body: bytes) -> Any:

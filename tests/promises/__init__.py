@@ -1,0 +1,1 @@
+"""What triage promises, each promise tried many times."""
