@@ -152,6 +152,8 @@ SERVABLE = {
         ({"TRIAGE_DATABASE__URL": "mysql://x"}, "is not supported"),
         ({"TRIAGE_SERVER__PORT": "99999"}, "server.port"),
         ({"TRIAGE_SERVER__PRT": "1"}, "did you mean 'port'?"),
+        ({"TRIAGE_SERVICE_BUS__FORWARD": "true"}, "service_bus.forward is on, but there is no Service Bus"),
+        ({"TRIAGE_SERVICE_BUS__CONNECTION_STRING": "x"}, "service_bus.connection_string (TRIAGE_SERVICE_BUS"),
         ({"TRIAGE_OWNERS__FILE": "missing.toml"}, "missing.toml cannot be read"),
         ({"TRIAGE_CONFIG": "missing.toml", "TRIAGE_AZURE_DEVOPS__TOKEN": ""}, "azure_devops.token"),
     ],

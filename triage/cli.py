@@ -326,6 +326,48 @@ def jobs_replay(numbers: tuple[int, ...], state: str | None) -> None:
     queue.replay(_settings(), numbers, state)
 
 
+@cli.group()
+def bus() -> None:
+    """Look after the Service Bus queue that events come through (service_bus)."""
+
+
+@bus.group("dead-letters")
+def dead_letters() -> None:
+    """Messages that could not be handled; nothing removes them but a person."""
+
+
+@dead_letters.command("list")
+@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="So many at most.")
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def dead_letters_list(limit: int, form: Literal["text", "json"]) -> None:
+    """List the oldest dead letters: when, why, and which run each tells of. Takes none."""
+    from triage.intake.bus import show
+
+    show.table(config.load(), limit=limit, form=form)
+
+
+@dead_letters.command("show")
+@click.argument("number", metavar="ID", type=int)
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def dead_letters_show(number: int, form: Literal["text", "json"]) -> None:
+    """Tell everything about the dead letter ID but its body."""
+    from triage.intake.bus import show
+
+    show.one(config.load(), number, form=form)
+
+
+@dead_letters.command("replay")
+@click.argument("numbers", metavar="[ID]...", nargs=-1, type=int)
+@click.option("--all", "everything", is_flag=True, help="All that are there now.")
+def dead_letters_replay(numbers: Sequence[int], *, everything: bool) -> None:
+    """Put dead letters on the queue again; a run that is known already is not triaged twice."""
+    from triage.intake.bus import show
+
+    if bool(numbers) == everything:
+        raise UsageError("Name the dead letters to replay (triage bus dead-letters list), or --all.")
+    show.replayed(config.load(), numbers)
+
+
 _rules_option = click.option(
     "--rules", "pack", type=click.Path(path_type=Path), help="A rule pack of your own (rules.path)."
 )

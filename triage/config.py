@@ -129,6 +129,30 @@ class Hook(_Section):
     max_body_bytes: int = Field(default=1024 * 1024, description="Larger events are refused unread.", gt=0)
 
 
+class ServiceBus(_Section):
+    """The queue that Azure DevOps' Service Bus consumer posts into, or our own hook; mostly unused."""
+
+    connection_string: SecretStr | None = Field(
+        default=None,
+        description="Of a shared access policy with Listen (and Send, to forward or replay); none: no bus.",
+    )
+    namespace: str = Field(
+        default="",
+        description="Instead: `contoso.servicebus.windows.net`, where triage signs in with Entra.",
+    )
+    queue: str = Field(
+        default="triage",
+        description="Name of the queue.",
+        max_length=260,
+        pattern=r"^[A-Za-z0-9]([\w./-]*[A-Za-z0-9])?$",
+    )
+    receivers: int = Field(default=2, description="Receivers in `triage serve`.", ge=1, le=32)
+    forward: bool = Field(
+        default=False,
+        description="Put what the hook receives on the queue first, so that receiving outlives the database.",
+    )
+
+
 class Server(_Section):
     """Where triage listens."""
 
@@ -239,6 +263,7 @@ class Settings(BaseSettings):
     azure_devops: AzureDevOps = Field(default_factory=AzureDevOps)
     database: Database = Field(default_factory=Database)
     hook: Hook = Field(default_factory=Hook)
+    service_bus: ServiceBus = Field(default_factory=ServiceBus)
     server: Server = Field(default_factory=Server)
     rules: Rules = Field(default_factory=Rules)
     owners: Owners = Field(default_factory=Owners)

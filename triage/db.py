@@ -53,11 +53,11 @@ def _time(**keywords: Any) -> Any:
 
 
 class Delivery(SQLModel, table=True):
-    """One authenticated request to our hook, understood or not. Holds no body."""
+    """One event that came in, understood or not. Holds no body."""
 
     id: int | None = Field(default=None, primary_key=True)
     received_at: datetime = _time(default_factory=now, index=True)
-    source: str  # "hook"
+    source: str  # hook, service-bus
     event_type: str = ""
     event_id: str = Field(default="", index=True)
     subscription_id: str = ""

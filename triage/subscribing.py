@@ -102,9 +102,8 @@ def target(settings: config.Settings, choice: Choice) -> hooks.Target:
 
 def bus_queue(settings: config.Settings) -> str:
     """Return the queue that triage receives events from, "" when it has no Service Bus."""
-    section = getattr(settings, "service_bus", None)
-    used = getattr(section, "connection_string", None) or getattr(section, "namespace", "")
-    return str(getattr(section, "queue", "")) if used else ""
+    bus = settings.service_bus
+    return bus.queue if bus.connection_string or bus.namespace else ""
 
 
 def chosen(known: Sequence[Project], names: Sequence[str]) -> list[Project]:

@@ -82,6 +82,7 @@ def knowledge(settings: Settings) -> Knowledge:
                 *settings.azure_devops.writer.secrets(),
                 settings.hook.password,
                 settings.hook.header_value,
+                settings.service_bus.connection_string,
             )
             if secret and secret.get_secret_value()
         ),

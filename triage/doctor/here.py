@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import requests
 from sqlalchemy.exc import SQLAlchemyError
 
-from triage import config, db, hooks, match, owner, renewal, subscribing
+from triage import config, db, hooks, match, owner, renewal
 from triage.doctor.check import error, ok, warning
 from triage.errors import TriageError
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _OLD_DAYS = 365  # issuers change their messages
 _SECRET_LENGTH = 24
 _TIMEOUT_SECONDS = 10
+_DEAD_MAX = 100  # that are counted
 _LOCAL = {"127.0.0.1", "localhost", "::1"}
 
 
@@ -174,10 +175,26 @@ def _is_missing(database: str | None, kind: str) -> bool:
 
 
 def _queue(settings: Settings) -> Iterator[Check]:
-    if queue := subscribing.bus_queue(settings):
-        yield ok("queue", f"events come by the Service Bus queue {queue}.")
+    from triage.intake.bus import dead_letters, is_used, require_usable  # noqa: PLC0415 - few have one
+
+    name, bus = "queue", settings.service_bus
+    if not is_used(bus):
+        yield ok(name, "no Service Bus: events come by web hook.")
+        return
+    try:
+        require_usable(bus)
+        dead = dead_letters.count(settings, limit=_DEAD_MAX)
+    except TriageError as wrong:
+        yield error(name, str(wrong), "Correct what is named under service_bus.")
+        return
+    if dead:
+        yield warning(
+            name,
+            f"the queue {bus.queue} has dead letters: {dead if dead < _DEAD_MAX else f'{dead} or more'}.",
+            "triage bus dead-letters list says why; replay puts them on the queue again.",
+        )
     else:
-        yield ok("queue", "no Service Bus: events come by web hook.")
+        yield ok(name, f"the Service Bus queue {bus.queue} is reached and has no dead letters.")
 
 
 def _public_url(settings: Settings) -> Iterator[Check]:

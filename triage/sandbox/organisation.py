@@ -182,6 +182,22 @@ class Organisation:
         }
         return number
 
+    def subscribe_queue(
+        self, connection_string: str, queue: str, *, event_type: str, bypass_serializer: bool = False
+    ) -> str:
+        """Add a subscription that puts events on a Service Bus queue and return its id."""
+        number = self.subscribe("", event_type=event_type, username="", password="")
+        self.subscriptions[number] |= {
+            "consumerId": "azureServiceBus",
+            "consumerActionId": "serviceBusQueueSend",
+            "consumerInputs": {
+                "connectionString": connection_string,
+                "queueName": queue,
+                "bypassSerializer": str(bypass_serializer).lower(),
+            },
+        }
+        return number
+
     def keep_issues(self, record: dict[str, Any]) -> None:
         """Cut a timeline record's issues to what the service stores; the counts stay."""
         if not record.get("issues"):

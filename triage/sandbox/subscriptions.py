@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from fastapi.responses import JSONResponse, Response
 
+from triage.sandbox import service_bus
 from triage.sandbox.answers import Refusal, listing
 from triage.sandbox.organisation import wire_time
 from triage.sandbox.security import require
@@ -18,13 +19,8 @@ if TYPE_CHECKING:
     from triage.sandbox.answers import Call, Routes
 
 _MASK = "********"
-_SECRETS = ("basicAuthPassword", "connectionString")
-_CONSUMERS = {
-    ("webHooks", "httpRequest"),
-    ("azureServiceBus", "serviceBusQueueSend"),
-    ("azureServiceBus", "serviceBusTopicSend"),
-}
-_QUEUE = re.compile(r"^[A-Za-z0-9](?:[\w\-./]{0,48}[A-Za-z0-9])?$")
+_CONFIDENTIAL = ("basicAuthPassword", "connectionString")
+_QUEUE_NAME = re.compile(r"^[A-Za-z0-9]([\w./-]{0,48}[A-Za-z0-9])?$")
 _EVENTS = {
     "tfs": {"build.complete"},
     "pipelines": {
@@ -78,8 +74,12 @@ def _checked(call: Call, number: str, old: dict[str, Any]) -> dict[str, Any]:
             raise _wrong(f"{name} must be given.")
     if given["eventType"] not in _EVENTS.get(given["publisherId"], set()):
         raise _wrong(f"The publisher {given['publisherId']} has no event {given['eventType']}.")
-    if (given["consumerId"], given["consumerActionId"]) not in _CONSUMERS:
-        raise _wrong(f"There is no consumer {given['consumerId']} with {given['consumerActionId']}.")
+    consumer = (given["consumerId"], given["consumerActionId"])
+    if consumer not in (("webHooks", "httpRequest"), service_bus.CONSUMER):
+        raise _wrong(
+            "The played organisation has two consumers: webHooks with httpRequest, azureServiceBus with "
+            "serviceBusQueueSend."
+        )
     for table in ("consumerInputs", "publisherInputs"):
         if not all(isinstance(value, str) for value in given[table].values()):
             raise _wrong(f"All values of {table} must be texts.")
@@ -87,10 +87,9 @@ def _checked(call: Call, number: str, old: dict[str, Any]) -> dict[str, Any]:
     if project and project.lower() not in call.organisation.projects:
         raise _wrong(f"The project {project} does not exist.")
     inputs = dict(given["consumerInputs"])
-    for name in _SECRETS:
-        if inputs.get(name) == _MASK:
-            inputs[name] = old.get("consumerInputs", {}).get(name, "")
-    (_check_target if given["consumerId"] == "webHooks" else _check_queue)(call, inputs)
+    kept = old.get("consumerInputs", {})
+    inputs |= {name: kept.get(name, "") for name in _CONFIDENTIAL if inputs.get(name) == _MASK}
+    _check_queue(inputs) if consumer == service_bus.CONSUMER else _check_target(call, inputs)
     now = wire_time()
     return {
         "createdBy": call.caller,
@@ -120,16 +119,16 @@ def _check_target(call: Call, inputs: dict[str, str]) -> None:
         raise _wrong("The address must be reachable from the internet.")
 
 
-def _check_queue(call: Call, inputs: dict[str, str]) -> None:  # noqa: ARG001 - as its sibling is called
+def _check_queue(inputs: dict[str, str]) -> None:
     if not inputs.get("connectionString", "").startswith("Endpoint=sb://"):
-        raise _wrong("The input connectionString must be a SAS connection string.")
-    if not _QUEUE.match(inputs.get("queueName") or inputs.get("topicName") or ""):
-        raise _wrong("The name of the queue or topic is missing or not valid.")
+        raise _wrong("The input connectionString must be that of a Service Bus.")
+    if not _QUEUE_NAME.match(inputs.get("queueName", "")):
+        raise _wrong("The input queueName must be the name of a queue.")
 
 
 def _shown(call: Call, subscription: dict[str, Any]) -> dict[str, Any]:
     shown = copy.deepcopy(subscription)
-    for name in _SECRETS:
+    for name in _CONFIDENTIAL:
         if name in shown["consumerInputs"]:
             shown["consumerInputs"][name] = _MASK
     shown["url"] = f"{call.organisation.url}/_apis/hooks/subscriptions/{shown['id']}"

@@ -14,25 +14,31 @@ import structlog
 from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
-from sqlmodel import Session
 from starlette.requests import ClientDisconnect
 
-from triage import intake, jobs
-from triage.db import Delivery
+from triage import intake
 from triage.errors import UsageError
+from triage.intake import deliveries
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sqlalchemy.engine import Engine
 
     from triage.config import Hook, Settings
+
+    Forward = Callable[[bytes], bool]  # True once an event is safe somewhere else than in the database
 
 log = structlog.get_logger()
 
 _DRAIN_BODIES = 8  # so many times the largest body is read and thrown away
 
 
-def router(settings: Settings, engine: Engine) -> APIRouter:
-    """Return the hook's route. Raises UsageError when nothing protects it."""
+def router(settings: Settings, engine: Engine, forward: Forward | None = None) -> APIRouter:
+    """Return the hook's route. Raises UsageError when nothing protects it.
+
+    With `forward` the database is needed only for what cannot be forwarded.
+    """
     if not _secrets(settings.hook):
         raise UsageError(
             "The hook is unprotected: set hook.password (TRIAGE_HOOK__PASSWORD) for basic authentication, "
@@ -50,7 +56,7 @@ def router(settings: Settings, engine: Engine) -> APIRouter:
             )
         body = await _read(request, settings.hook.max_body_bytes)
         try:
-            notice = await run_in_threadpool(store, engine, body, settings.azure_devops.url)
+            notice = await run_in_threadpool(_keep, settings, engine, forward, body)
         except Exception:  # whatever it is: nothing is stored, so it must come again
             log.exception("event not stored; Azure DevOps is asked to send it again")
             return JSONResponse(
@@ -88,29 +94,14 @@ def authentic(request: Request, hook: Hook) -> bool:
     return any(proven)
 
 
-def store(engine: Engine, body: bytes | None, organization_url: str) -> dict[str, str]:
-    """Keep a request durably and queue the run it tells of. Returns what became of it."""
-    if body is None:
-        notice = intake.Notice("refused", "The body is too large, compressed or broke off.")
-    else:
-        notice = intake.parse(body, organization_url)
-    outcome: str = notice.kind
-    if notice.ref is not None:
-        outcome = "queued" if jobs.put(engine, notice.ref, marker=notice.marker) else "duplicate"
-    with Session(engine) as session, session.begin():
-        session.add(
-            Delivery(
-                source="hook",
-                event_type=notice.event_type,
-                event_id=notice.event_id,
-                subscription_id=notice.subscription_id,
-                notification_id=notice.notification_id,
-                outcome=outcome,
-                reason=notice.reason,
-                run_key=str(notice.ref) if notice.ref else "",
-            )
-        )
-    return {"outcome": outcome, "reason": notice.reason}
+def _keep(settings: Settings, engine: Engine, forward: Forward | None, body: bytes | None) -> dict[str, str]:
+    """Keep an event where it is safe and return what became of it; one that is no event stays here."""
+    url = settings.azure_devops.url
+    if forward is not None and body is not None:
+        is_event = intake.parse(body, url).kind != "refused"
+        if is_event and forward(body):
+            return {"outcome": "forwarded", "reason": ""}
+    return deliveries.store(engine, body, url)
 
 
 def _basic(header: str) -> bytes:
