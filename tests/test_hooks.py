@@ -200,7 +200,7 @@ def test_a_password_that_differs_shows_by_the_events_it_loses(
             "status": "completed",
             "result": "failed",
             "createdDate": "2026-11-21T08:00:00.0000000Z",
-            "details": {"errorMessage": "Unauthorized (401)"},
+            "details": {"errorMessage": "Unauthorized\x1b(401)"},
         }
     ]
     (told,) = (each for each in hooks.status(door, wanted) if not each.ok)

@@ -285,3 +285,24 @@ def test_what_is_missing_is_named(given: dict[str, Any], told: str, monkeypatch:
 
 def test_a_played_token_is_still_a_token(played: Played) -> None:
     assert azdo.connect(played.url, TOKEN).run(REF).number == "20261121.1"
+
+
+def test_the_file_of_secrets_the_environment_and_the_file_go_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own.toml").write_text(
+        '[azure_devops]\nurl = "https://dev.azure.com/contoso"\ntoken = "plain"\n'
+    )
+    (tmp_path / "own.secrets.toml").write_text(
+        '[azure_devops]\ntoken = "hush"\n[azure_devops.writer]\ntoken = "writer"\n'
+    )
+    monkeypatch.setenv("TRIAGE_CONFIG", str(tmp_path / "own.toml"))
+    section = config.load().azure_devops
+    assert section.url == "https://dev.azure.com/contoso"
+    assert [each.get_secret_value() for each in section.secrets()] == ["hush"]
+    assert [each.get_secret_value() for each in section.writer.secrets()] == ["writer"]
+    monkeypatch.setenv("TRIAGE_AZURE_DEVOPS__WRITER__TOKEN", "from the environment")
+    assert [each.get_secret_value() for each in config.load().azure_devops.writer.secrets()] == [
+        "from the environment"
+    ]
+    assert "hush" not in repr(section)

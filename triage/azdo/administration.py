@@ -259,8 +259,13 @@ def _notification(body: Any) -> Notification:
         status=shapes.text(body, "status"),
         result=shapes.text(body, "result"),
         created_at=shapes.moment(shapes.text(body, "createdDate")),
-        error=shapes.text(details, "errorMessage")[:200],
+        error=_printable(shapes.text(details, "errorMessage")),
     )
+
+
+def _printable(text: str) -> str:
+    """Return what a receiver was told to have answered, fit for a terminal."""
+    return "".join(letter if letter.isprintable() else " " for letter in text[:200])
 
 
 def _texts(mapping: Mapping[str, Any]) -> dict[str, str]:
