@@ -273,7 +273,7 @@ def test_explain_reads_well(failed: demo.Stage) -> None:
 @pytest.mark.parametrize(
     ("url", "given", "told"),
     [
-        ("not a url", "t", "is not the address of a run"),
+        ("not a url", "t", "is not the page of a run"),
         ("https://dev.azure.com/contoso/Shop/_git/web", "t", "not the page of a run"),
         ("https://dev.azure.com/contoso/Shop/_build/results?buildId=1", "", "No token"),
     ],

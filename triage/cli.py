@@ -20,7 +20,7 @@ from triage.domain import Verdict
 from triage.errors import TriageError, UnreadableError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 
 _AGE_MAX = 100_000
@@ -152,6 +152,122 @@ def work(**flags: Any) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
     service.work(_settings(**flags), stopping)
+
+
+@cli.command()
+@click.option("--organization", help="The organisation's address, e.g. https://dev.azure.com/contoso.")
+@click.option(
+    "--auth",
+    type=click.Choice(["managed-identity", "workload-identity", "service-principal", "token", "azure-cli"]),
+    help="How triage signs in to Azure DevOps.",
+)
+@click.option("--tenant-id", help="Entra tenant of a service principal.")
+@click.option("--client-id", help="Application of a service principal, or a user-assigned managed identity.")
+@click.option("--certificate-file", help="Certificate and private key of a service principal.")
+@click.option("--expires-on", help="The day the token or secret expires, e.g. 2027-01-31.")
+@click.option("--public-url", help="The https address at which Azure DevOps reaches triage.")
+@click.option("--database-url", help="sqlite:///file or postgresql://user@host/name.")
+@click.option("--default-team", help="The team that gets what nobody else owns.")
+@click.option(
+    "--project", "projects", multiple=True, help="Install the hooks of this project; may be repeated."
+)
+@click.option("--all-projects", is_flag=True, help="Install the hooks of every project.")
+@click.option("--force", is_flag=True, help="Write anew what exists already.")
+@click.option("--no-input", is_flag=True, help="Ask nothing: flags and environment say it all.")
+def init(**given: Any) -> None:
+    """Set triage up: ask for what it needs, write it down, test it, and offer to install the hooks.
+
+    Writes triage.toml, and secrets to triage.secrets.toml, both readable by you alone; secrets that are in
+    the environment (TRIAGE_AZURE_DEVOPS__TOKEN, …__CLIENT_SECRET) stay there. Overwrites nothing without
+    --force. Tests by what `triage doctor` does. Exits 2 when something does not work.
+    """
+    from triage import init as setting_up
+
+    sys.exit(setting_up.run(setting_up.Given(**given)))
+
+
+@cli.command()
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def doctor(form: Literal["text", "json"]) -> None:
+    """Look at everything that triage needs, and tell of each fault how to mend it. Writes nothing.
+
+    Settings and their files, the hook's secret, rule pack, owners, database, queue, public address, the
+    credential (kind, expiry, identity, missing and excess rights), the clock, and the service hooks.
+
+    Exits 0 when all is well, 1 when there are warnings only, 2 when something does not work.
+    """
+    from triage import doctor as examining
+
+    sys.exit(examining.run(form))
+
+
+@cli.group()
+def hooks() -> None:
+    """Install, look at and repair the service hooks that tell triage of failed runs."""
+
+
+def _hooks_options(command: Callable[..., None]) -> Callable[..., None]:
+    for option in reversed(
+        (
+            click.option("--project", "projects", multiple=True, help="A project by name; may be repeated."),
+            click.option("--all-projects", is_flag=True, help="Every project that the credential may see."),
+            click.option("--url", help="Where Azure DevOps reaches triage (server.public_url)."),
+            click.option("--service-bus", is_flag=True, help="Send to a Service Bus queue instead."),
+            click.option("--queue", help="The queue's name."),
+            click.option(
+                "--send-connection-string",
+                envvar="TRIAGE_SEND_CONNECTION_STRING",
+                help="SAS that lets Azure DevOps send to the queue; better set as the variable.",
+                show_envvar=True,
+            ),
+            click.option("--releases", is_flag=True, help="Deployments of classic releases as well."),
+            click.option(
+                "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True
+            ),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+@hooks.command("install")
+@_hooks_options
+def hooks_install(**given: Any) -> None:
+    """Create the subscriptions that are missing and update those that differ.
+
+    For each project one for failed and one for partially succeeded runs. Doing it twice does nothing more.
+    Azure DevOps drops events that the one who made a subscription may not read, so triage makes them with
+    its own credential (azure_devops), which needs Edit Subscriptions in each project.
+    """
+    from triage import subscribing
+
+    sys.exit(subscribing.install(config.load(), subscribing.Choice(**given)))
+
+
+@hooks.command("status")
+@_hooks_options
+def hooks_status(**given: Any) -> None:
+    """Tell of each subscription whether it works, and which of its last events were not delivered.
+
+    Without --project and --all-projects: of the projects that have one already. Exits 1 when one does not
+    work.
+    """
+    from triage import subscribing
+
+    sys.exit(subscribing.status(config.load(), subscribing.Choice(**given)))
+
+
+@hooks.command("repair")
+@_hooks_options
+def hooks_repair(**given: Any) -> None:
+    """Do what install does, and replace what Azure DevOps has switched off.
+
+    A subscription on probation or disabled by the system is created anew and the old one deleted; one that
+    is there twice is removed once; a password that differs is set again. What a person disabled stays so.
+    """
+    from triage import subscribing
+
+    sys.exit(subscribing.install(config.load(), subscribing.Choice(**given), repair=True))
 
 
 @cli.command("sweep")

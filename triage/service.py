@@ -92,12 +92,7 @@ def work(settings: config.Settings, stopping: threading.Event) -> None:
 def sweep(settings: config.Settings, age: timedelta, projects: Sequence[str]) -> str:
     """Queue the failed runs of a time that no event told of. Returns what was found, in one sentence."""
     config.require_organization(settings)
-    token = settings.azure_devops.token
-    door = azdo.connect(
-        settings.azure_devops.url,
-        token.get_secret_value() if token else "",
-        extra_hosts=settings.azure_devops.extra_hosts,
-    )
+    door = azdo.account(settings.azure_devops).door()
     engine = open_database(settings)
     found = sweeping.sweep(
         door,
@@ -115,7 +110,7 @@ def _ready(settings: config.Settings) -> worker.Knowledge:
     """Check every setting before anything starts. Raises UsageError or RulePackError."""
     config.require_organization(settings)
     require_usable(settings.service_bus)
-    azdo.connect(settings.azure_devops.url, "")  # sends nothing; refuses what is no organisation
+    azdo.account(settings.azure_devops).door()  # sends nothing; refuses what is no organisation
     return worker.knowledge(settings)
 
 

@@ -13,6 +13,7 @@ from fastapi.responses import JSONResponse, Response
 from triage.sandbox import service_bus
 from triage.sandbox.answers import Refusal, listing
 from triage.sandbox.organisation import wire_time
+from triage.sandbox.security import require
 
 if TYPE_CHECKING:
     from triage.sandbox.answers import Call, Routes
@@ -34,6 +35,9 @@ _FILTERS = ("publisherId", "eventType", "consumerId", "consumerActionId")
 
 def _subscriptions(call: Call) -> Response:
     known = call.organisation.subscriptions
+    require(call, "ServiceHooks/ViewSubscriptions", "View Subscriptions")
+    if call.method != "GET":
+        require(call, "ServiceHooks/EditSubscriptions", "Edit Subscriptions")
     if "subscriptionId" not in call.values:
         if call.method == "POST":
             number = str(uuid.uuid4())
@@ -88,7 +92,7 @@ def _checked(call: Call, number: str, old: dict[str, Any]) -> dict[str, Any]:
     _check_queue(inputs) if consumer == service_bus.CONSUMER else _check_target(call, inputs)
     now = wire_time()
     return {
-        "createdBy": call.organisation.caller,
+        "createdBy": call.caller,
         "createdDate": now,
         **old,
         **{name: given[name] for name in _FILTERS},
@@ -98,7 +102,7 @@ def _checked(call: Call, number: str, old: dict[str, Any]) -> dict[str, Any]:
         "publisherInputs": given["publisherInputs"],
         "consumerInputs": inputs,
         "probationRetries": 0,
-        "modifiedBy": call.organisation.caller,
+        "modifiedBy": call.caller,
         "modifiedDate": now,
     }
 
