@@ -10,7 +10,7 @@ from triage.azdo import FieldRefused, RevisionConflict
 from triage.errors import Cancel, RetryLater
 from triage.publish import messages
 from triage.publish.outcome import Outcome
-from triage.publish.safe import visible, words
+from triage.safe import visible, words
 
 if TYPE_CHECKING:
     from triage.azdo import Door, WorkItem

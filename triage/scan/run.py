@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, BinaryIO, TextIO
@@ -113,6 +111,9 @@ def _searched(source: Source, pack: Pack, stdin: BinaryIO, read: Callable[[int],
 
 def _parallel(sources: Iterator[Source], pack: Pack, stdin: BinaryIO, jobs: int) -> Iterator[_Done]:
     """Yield what became of the logs, in their order; standard input is read here, by nobody else."""
+    import multiprocessing  # these take long, and most scans do without
+    from concurrent.futures import ProcessPoolExecutor
+
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     with ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin, initargs=(pack,)) as pool:
         while batch := list(islice(sources, jobs * _AHEAD)):
