@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from triage.match.pack import Pack
     from triage.match.prescan import Place
     from triage.match.rule import Rule
-    from triage.match.step import Refusal
+    from triage.match.step import Decision, Refusal
     from triage.match.window import Window
 
 _EXCERPT = 300  # characters of a line that are shown
@@ -101,7 +101,7 @@ class _State:
     pack: Pack
     whole: bool
     own: Sequence[str]
-    told: Callable[[Step], None]
+    told: Callable[[Step], None] | None
     reader: context.Reader = field(default_factory=context.Reader)
     found: list[_Finding] = field(default_factory=list)
     timeouts: Counter[str] = field(default_factory=Counter)
@@ -109,15 +109,23 @@ class _State:
 
     def asks(self, rule: Rule, *, firm: bool) -> bool:
         """Return False when nothing that a line could add about a rule would matter."""
-        found = [] if self.whole else [each for each in self.found if each.match.rule == rule.id]
+        if self.whole or not self.found:
+            return True
+        found = [each for each in self.found if each.match.rule == rule.id]
         return all(each.provisional for each in found) or (firm and not any(each.firm for each in found))
+
+    def tell(self, line: _Line, text: str, rule: Rule | None, decision: Decision, detail: str = "") -> None:
+        """Say what was decided, if anybody listens: most of the lines pointed at are refused."""
+        if self.told:
+            self.told(Step(line.number, text, rule.id if rule else "", decision, detail))
 
     def has(self, sort: tuple[str, bool, bool]) -> bool:
         return not self.whole and any(each.sort == sort for each in self.found)
 
     def drop(self, found: Callable[[_Finding], bool], text: str, number: int) -> None:
+        told = self.told or _unheard
         for each in filter(found, self.found):
-            self.told(Step(each.match.line, text, each.match.rule, "overcome", str(number)))
+            told(Step(each.match.line, text, each.match.rule, "overcome", str(number)))
         if not self.whole:
             self.found = [each for each in self.found if not found(each)]
 
@@ -130,7 +138,7 @@ def search(
     recount: Callable[[int, int], int] | None = None,
     own: Sequence[str] = (),
     whole: bool = False,
-    told: Callable[[Step], None] = lambda _: None,
+    told: Callable[[Step], None] | None = None,
 ) -> Search:
     """Search the chunks of one log.
 
@@ -147,7 +155,7 @@ def search(
     if line_numbers is not None:
         matches = [_renumbered(m, line_numbers) for m in matches]
     if not whole:
-        matches = _best(pack, matches, told)
+        matches = _best(pack, matches, told or _unheard)
     return Search(tuple(sorted(matches, key=lambda m: m.line)), tuple(state.cut))
 
 
@@ -199,7 +207,7 @@ def _line(state: _State, line: _Line, positions: list[int]) -> None:
         if not found:
             continue
         if _is_quoted(state, line, part):
-            state.told(Step(line.number, part, "", "quoted"))
+            state.tell(line, part, None, "quoted")
             if not state.whole:
                 continue
         for rule, match in found:
@@ -233,7 +241,7 @@ def _matched(state: _State, rule: Rule, line: _Line, text: str) -> regex.Match[s
         _note_timeout(state, rule, line.number)
         refusal = "timeout", ""
     if refusal:
-        state.told(Step(line.number, text, rule.id, *refusal))
+        state.tell(line, text, rule, *refusal)
         return None
     return found
 
@@ -255,13 +263,13 @@ def _decide(state: _State, rule: Rule, line: _Line, part: str, found: regex.Matc
     if not refusal and rule.time and not when.holds(rule.time, found.groupdict(), clean.printed(line.raw)):
         refusal = "time", rule.time
     if refusal:
-        state.told(Step(line.number, part, rule.id, *refusal))
+        state.tell(line, part, rule, *refusal)
         return
     after = map(clean.text, line.window.after(line.end, _RETRY_LINES))
     provisional, firm = context.is_provisional([part, *after]), context.is_firm(part)
-    state.told(Step(line.number, part, rule.id, "matched"))
+    state.tell(line, part, rule, "matched")
     if provisional:
-        state.told(Step(line.number, part, rule.id, "provisional"))
+        state.tell(line, part, rule, "provisional")
     if not state.has((rule.id, provisional, firm)):
         state.found.append(_Finding(_match(rule, line.number, part, found, state.own), provisional, firm))
 
@@ -332,6 +340,10 @@ def _excerpt(masked: str, matched: str) -> str:
 
 def _renumbered(match: Match, numbers: Sequence[int]) -> Match:
     return replace(match, line=numbers[match.line - 1]) if match.line <= len(numbers) else match
+
+
+def _unheard(_: Step) -> None:
+    pass
 
 
 def _best(pack: Pack, matches: list[Match], told: Callable[[Step], None]) -> list[Match]:
