@@ -44,21 +44,26 @@ class Search:
 class _Around:
     """A line and so many lines before and after it; what no rule asks for is not made."""
 
-    before: list[bytes]
-    raw: bytes
-    after: list[bytes]
+    line: _Line
+    within: int
 
     @cached_property
     def low(self) -> bytes:
-        return b"\n".join([*self.before, self.raw, *self.after]).lower()
+        """At least what `text` is made of, in lower case."""
+        line, text = self.line, self.line.window.text
+        start, stop = line.window.back(line.begin, self.within), line.window.on(line.end, self.within)
+        if line.is_whole:
+            return text[start:stop].lower()
+        return b"".join((text[start : line.begin], line.raw, text[line.end : stop])).lower()
 
     @cached_property
     def later(self) -> str:
-        return clean.lines(self.after)
+        return clean.lines(self.line.window.after(self.line.end, self.within))
 
     @cached_property
     def text(self) -> str:
-        return "\n".join((clean.lines([*self.before, self.raw]), self.later))
+        before = self.line.window.before(self.line.begin, self.within)
+        return "\n".join((clean.lines([*before, self.line.raw]), self.later))
 
 
 @dataclass(frozen=True)
@@ -75,9 +80,12 @@ class _Line:
     def around(self, within: int) -> _Around:
         """Return so many lines around; several rules ask for the same."""
         if within not in self.seen:
-            before, after = self.window.before(self.begin, within), self.window.after(self.end, within)
-            self.seen[within] = _Around(before, self.raw, after)
+            self.seen[within] = _Around(self, within)
         return self.seen[within]
+
+    @property
+    def is_whole(self) -> bool:
+        return len(self.raw) == self.end - self.begin
 
     @property
     def number(self) -> int:
@@ -198,6 +206,8 @@ def _line(state: _State, line: _Line, positions: list[int]) -> None:
     rules = [state.pack.rules[at] for at in sorted(positions) if at < len(state.pack.rules)]
     marked = len(rules) < len(positions)
     rules = [rule for rule in rules if state.asks(rule, firm=firm)]
+    if not state.told:  # who listens wants to hear first what else refuses
+        rules = [rule for rule in rules if not _hopeless(state.pack, rule, line)]
     if not rules and not marked:
         return
     for part in clean.parts(line.raw):
@@ -284,9 +294,9 @@ def _surroundings(pack: Pack, rule: Rule, line: _Line) -> tuple[Refusal, str] | 
     """Return the first condition that the lines around do not meet, and its pattern."""
     if not (rule.near or rule.not_near or rule.followed_by):
         return None
-    around = line.around(rule.within)
-    if hopeless := next((pattern for pattern in rule.near if not pack.may_hold(pattern, around.low)), None):
+    if hopeless := _hopeless(pack, rule, line):
         return "near", hopeless
+    around = line.around(rule.within)
     if rule.followed_by and (missing := _missing(pack, rule.followed_by, around.later.split("\n"))):
         return "followed_by", missing
     for pattern in rule.near:
@@ -295,6 +305,14 @@ def _surroundings(pack: Pack, rule: Rule, line: _Line) -> tuple[Refusal, str] | 
     for pattern in rule.not_near:
         if pack.pattern(pattern).search(around.text, timeout=_RULE_SECONDS):
             return "not_near", pattern
+    return None
+
+
+def _hopeless(pack: Pack, rule: Rule, line: _Line) -> str | None:
+    """Return what must match near the line and cannot: a quick look, before patterns are searched."""
+    for pattern in rule.near:
+        if not pack.may_hold(pattern, line.around(rule.within).low):
+            return pattern
     return None
 
 

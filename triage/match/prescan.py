@@ -156,7 +156,7 @@ def compiled(patterns: Iterable[str]) -> bytes:
     database.compile(
         expressions=expressions,
         ids=list(range(len(expressions))),
-        flags=[hs.HS_FLAG_CASELESS] * len(expressions),
+        flags=[hs.HS_FLAG_CASELESS | hs.HS_FLAG_MULTILINE] * len(expressions),
     )
     return bytes(hs.dumpb(database))
 
