@@ -300,12 +300,16 @@ def _surroundings(pack: Pack, rule: Rule, line: _Line) -> tuple[Refusal, str] | 
     if rule.followed_by and (missing := _missing(pack, rule.followed_by, around.later.split("\n"))):
         return "followed_by", missing
     for pattern in rule.near:
-        if not pack.pattern(pattern).search(around.text, timeout=_RULE_SECONDS):
+        if not _stands_in(pack, pattern, around.text):
             return "near", pattern
     for pattern in rule.not_near:
-        if pack.pattern(pattern).search(around.text, timeout=_RULE_SECONDS):
+        if _stands_in(pack, pattern, around.text):
             return "not_near", pattern
     return None
+
+
+def _stands_in(pack: Pack, pattern: str, text: str) -> bool:
+    return any(branch.search(text, timeout=_RULE_SECONDS) for branch in pack.in_turn(pattern))
 
 
 def _hopeless(pack: Pack, rule: Rule, line: _Line) -> str | None:

@@ -50,9 +50,10 @@ _EMPTY = {op.AT, op.ASSERT, op.ASSERT_NOT}
 _CHARACTER = {op.LITERAL, op.NOT_LITERAL, op.ANY, op.IN}
 _AHEAD = 1  # the direction of an assertion
 _LINE_BEGINS, _LINE_ENDS = (op.AT, op.AT_BEGINNING), (op.AT, op.AT_END)
-# What a line shows begins and ends not only where it does, but also at its time stamp and at carriage returns.
+# What a line shows begins after its time stamp, too, and at a carriage return something else begins.
 _BEGIN, _END = r"(?:^|\x0d|Z\x20?)", r"(?:$|\x0d)"
 _MOST_OF_ASCII = 64
+_SIGN = re.compile(r"\\.|\[\^?\]?|[]()|]")  # of a pattern; a bracket closes no class that it begins
 _NAMED = re.compile(r"(?<!\\)\(\?P?<(\w+)>")
 
 Part = tuple[Any, Any]  # an opcode of the standard library's parser, and its argument
@@ -66,6 +67,22 @@ def parse(pattern: str) -> list[Part]:
         raise ValueError(f"is no valid regular expression: {error}") from None
     _refuse(parts)
     return parts
+
+
+def branches(pattern: str) -> list[str]:
+    """Return what a pattern's outermost bars part: whoever matches one of these matches the pattern."""
+    found, begin, depth, in_class = [], 0, 0, False
+    for each in _SIGN.finditer(pattern):
+        sign = each[0]
+        if in_class:
+            in_class = sign != "]"
+        elif sign == "|" and not depth:
+            found.append(pattern[begin : each.start()])
+            begin = each.end()
+        else:
+            depth += (sign == "(") - (sign == ")")
+            in_class = sign[0] == "["
+    return [*found, pattern[begin:]]
 
 
 def superset(parts: Iterable[Part]) -> str:
