@@ -67,6 +67,47 @@ def test_a_finding_is_one_json_object_a_line(tmp_path: Path) -> None:
     assert done.returncode == 1
 
 
+@pytest.mark.parametrize("file", [True, False])
+def test_the_settings_name_the_pack_to_scan_with(tmp_path: Path, *, file: bool) -> None:
+    settings = {"TRIAGE_RULES__PATH": "no-pack"}
+    if file:
+        (tmp_path / "triage.toml").write_text('[rules]\npath = "no-pack"\n')
+        settings = {}
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("TRIAGE_")}
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, "scan", "-"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        cwd=tmp_path,
+        env={**environment, "PYTHONPATH": str(ROOT), **settings},
+        check=False,
+    )
+    assert done.returncode == 2
+    assert b"no-pack is no folder" in done.stderr
+
+
+def test_a_scan_waits_for_no_package_that_it_does_not_need(tmp_path: Path) -> None:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("TRIAGE_")}
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-c", PROGRAM, "scan", "--format", "json", os.devnull],
+        capture_output=True,
+        cwd=tmp_path,
+        env={**environment, "PYTHONPATH": str(ROOT)},
+        check=True,
+    )
+    loaded = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.decode().split("\n")}
+    assert "regex" in loaded
+    assert not loaded & {
+        "pydantic_settings",
+        "rich",
+        "azure",
+        "requests",
+        "sqlmodel",
+        "multiprocessing",
+        "asyncio",
+    }
+
+
 def test_standard_input_is_a_log_too() -> None:
     assert triage("scan", "-", stdin=ACR.encode()).returncode == 1
 
