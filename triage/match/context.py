@@ -59,7 +59,13 @@ _QUOTES_HELD = tuple(regex.compile(each) for each in _QUOTES_HOLD)  # one by one
 # A diff's marker also begins list items that tools print; these are messages all the same.
 _MESSAGE_ALL_THE_SAME = regex.compile(
     r"^\s*[-<>]\s+(?!raise|throw).{0,40}\b(?:error|ERR!|denied|unauthorized)|"
-    r"^\s*>\s+(?:could not|failed|received)\b",
+    # Composer's list of packages, which tells on the same line why one failed.
+    r"^\s*-\s+(?:installing|downloading|updating|upgrading|syncing) [\w.-]+/[\w.-]+ \(|"
+    # Gradle's causes: "> Could not GET …", "> Username must not be null!", "> a.b.CException: 401".
+    r"^\s*>\s+(?:(?:could not|failed|received|unable to|username|password|credentials|basic auth\w*)\b|"
+    r"(?:[\w$]{1,60}\.){2,8}\w{0,60}(?:exception|error):)|"
+    # What Flux and others say, where a test runner would name a test: there is no colon in most names.
+    r"^\s*✗ (?:failed to|unable to|could not|error) [^:]{1,80}: ",
     regex.IGNORECASE,
 )
 AGENT_ERROR = "##[error]"  # the agent's own word that a step failed, wherever it stands
