@@ -93,7 +93,7 @@ def _step(door: Door, run: Run, record: TimelineRecord) -> StepLog | None:
 
     def opened() -> Iterator[bytes]:
         try:
-            yield from door.log_chunks(run.ref, log_id)
+            yield from door.log_chunks(run.ref, log_id, record.phase_id)
         except Cancel:
             if run.finished_at and datetime.now(UTC) - run.finished_at < _NOT_READY:
                 raise Snooze(f"Log {log_id} of run {run.number} is not there yet.", _RETRY_SECONDS) from None

@@ -11,6 +11,7 @@ from triage.errors import UsageError
 GUID = re.compile(r"^[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$")
 _NAME = re.compile(r"^[^/\\?#%:*<>|\"\x00-\x1f]{1,256}$")
 _CLOUD = ("dev.azure.com", ".dev.azure.com", ".visualstudio.com")
+_RELEASE_PAGES = {"_releaseProgress", "_release"}
 _LOCAL = {"127.0.0.1", "localhost", "::1"}
 
 
@@ -80,6 +81,13 @@ def run_page(organization_url: str, project: str, run_id: int) -> str:
     return f"{organization_url}/{segment(project)}/_build/results?buildId={int(run_id)}"
 
 
+def release_page(organization_url: str, project: str, release_id: int, environment_id: int | None) -> str:
+    """Return the page with the logs of a release's environment, as the service's own pages link it."""
+    page = f"{organization_url}/{segment(project)}/_releaseProgress?_a=release-environment-logs"
+    environment = f"&environmentId={int(environment_id)}" if environment_id is not None else ""
+    return f"{page}&releaseId={int(release_id)}{environment}"
+
+
 def connection_page(organization_url: str, project: str, connection_id: str) -> str:
     """Return the settings page of a service connection, as Azure's own tasks print it."""
     return (
@@ -111,6 +119,8 @@ def parse_run(organization_url: str, url: str) -> RunRef:
         given.path.lower().startswith(prefix.lower())
     )
     steps = [unquote(step) for step in given.path[len(prefix) :].split("/") if step]
+    if same and _NAME.match((steps or [""])[0]) and steps[1:2] and steps[1] in _RELEASE_PAGES:
+        return _release(steps[0], query, url, organization_url)
     if (
         not same
         or not re.fullmatch(r"[0-9]+", number)
@@ -122,3 +132,13 @@ def parse_run(organization_url: str, url: str) -> RunRef:
             f"{organization_url}/<project>/_build/results?buildId=42"
         )
     return RunRef(steps[0], int(number))
+
+
+def _release(project: str, query: dict[str, list[str]], url: str, organization_url: str) -> RunRef:
+    release, environment = (query.get(name, [""])[0] for name in ("releaseId", "environmentId"))
+    if not re.fullmatch(r"[0-9]+", release) or not re.fullmatch(r"[0-9]*", environment):
+        raise UsageError(
+            f"{url!r} is not the page of a release in {organization_url}; it looks like "
+            f"{organization_url}/<project>/_releaseProgress?releaseId=4&environmentId=5"
+        )
+    return RunRef(project, int(release), "release", int(environment) if environment else None)

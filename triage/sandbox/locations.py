@@ -38,6 +38,11 @@ pull request statuses | b5f6bb4f-8d1e-4d79-8d11-4c9172c99c35 | git | pullRequest
 commit statuses | 428dd4fb-fda5-4722-af02-9313b80305da | git | statuses | {project}/_apis/{area}/repositories/{repositoryId}/commits/{commitId}/{resource} | 1
 releases | a166fde7-27ad-408e-ba75-703c2cc9d500 | Release | releases | {project}/_apis/{area}/{resource}/{releaseId} | 8
 release logs | 17c91af7-09fd-4256-bff1-c24ee4f73bc0 | Release | logs | {project}/_apis/{area}/releases/{releaseId}/environments/{environmentId}/deployPhases/{releaseDeployPhaseId}/tasks/{taskId}/{resource} | 2
+usable | ea623316-1967-45eb-89ab-e9e6110cf2d6 | build | resources | {project}/_apis/{area}/definitions/{definitionId}/{resource} | 1
+usable by all | 398c85bc-81aa-4822-947c-a194a05f0fef | build | authorizedresources | {project}/_apis/{area}/{resource} | 1
+preview | 53df2d18-29ea-46a9-bee0-933540f80abf | pipelines | preview | {project}/_apis/{area}/{pipelineId}/{resource} | 1
+variable groups | f5b09dd5-9d54-45a1-8b5a-1c8287d634cc | distributedtask | variablegroups | {project}/_apis/{area}/{resource}/{groupId} | 2
+task groups | 6c08ffbf-dbf1-4f9a-94e5-a1cbd47005e7 | distributedtask | taskgroups | {project}/_apis/{area}/{resource}/{taskGroupId} | 1
 identities | 28010c54-d0c0-4c89-a5b0-1c9e188b9fb7 | IMS | Identities | _apis/{resource}/{identityId} | 1
 subscriptions | fc50d02a-849f-41fb-8af1-0a5216103269 | hooks | subscriptions | _apis/{area}/{resource}/{subscriptionId} | 1
 notifications | 0c62d343-21b0-4732-997b-017fde84dc28 | hooks | notifications | _apis/{area}/subscriptions/{subscriptionId}/{resource}/{notificationId} | 1

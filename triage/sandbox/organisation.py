@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -52,6 +53,11 @@ class Project:
     releases: dict[int, dict[str, Any]] = field(default_factory=dict)
     # release, environment, deploy phase, task
     release_logs: dict[tuple[int, int, int, int], bytes] = field(default_factory=dict)
+    variable_groups: dict[int, dict[str, Any]] = field(default_factory=dict)
+    task_groups: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # versions of each
+    permitted: dict[int, list[str]] = field(default_factory=dict)  # connections a pipeline may use
+    permitted_to_all: list[str] = field(default_factory=list)
+    previews: dict[int, str] = field(default_factory=dict)  # a pipeline's YAML, expanded today
     commit_statuses: dict[tuple[str, str], list[dict[str, Any]]] = field(default_factory=dict)
     areas: set[str] = field(default_factory=set)
 
@@ -82,6 +88,7 @@ class Organisation:
         self.subscriptions: dict[str, dict[str, Any]] = {}
         self.notifications: dict[str, list[dict[str, Any]]] = {}
         self.ledger: list[dict[str, Any]] = []
+        self.asked: Counter[str] = Counter()  # how often each API was called, reads included
         self.faults: list[Fault] = []
         self.refuse_markdown = False  # as Azure DevOps Server does
         self.sign_in_page = ""  # "203" or "302": how an expired token is answered

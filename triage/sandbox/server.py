@@ -24,6 +24,7 @@ from triage.sandbox import (
     connections,
     directory,
     git,
+    library,
     locations,
     pages,
     processes,
@@ -46,9 +47,20 @@ if TYPE_CHECKING:
     from triage.sandbox.organisation import Fault
 
 _WRITES = {"POST", "PUT", "PATCH", "DELETE"}
-_READS_BY_POST = {"wiql", "batch", "artifacts"}
+_READS_BY_POST = {"wiql", "batch", "artifacts", "preview"}
 _START_SECONDS = 10.0
-_MODULES = (builds, connections, directory, git, processes, queries, releases, subscriptions, work_items)
+_MODULES = (
+    builds,
+    connections,
+    directory,
+    git,
+    library,
+    processes,
+    queries,
+    releases,
+    subscriptions,
+    work_items,
+)
 _ROUTES: Routes = {name: methods for module in _MODULES for name, methods in module.ROUTES.items()}
 _SIGN_IN = (
     "<!DOCTYPE html><html><head><title>Azure DevOps Services | Sign In</title></head><body></body></html>"
@@ -199,6 +211,7 @@ class _Front:
                 if location is None:
                     return JSONResponse(locations.listing())
                 api = location.name
+                self.organisation.asked[api] += 1
                 response = self._handled(request, location, values, body)
             except Refusal as refusal:
                 response = refusal.response()
