@@ -99,7 +99,9 @@ def incident_key(finding: Finding) -> str:
     """Return which credential it is: its connection, or the pipeline's credential of this kind."""
     if finding.connection is not None:
         return f"connection:{finding.connection.id}"
-    return f"pipeline:{finding.run.project_id}:{finding.run.pipeline_id}:{finding.match.credential}"
+    # Releases are numbered apart from pipelines.
+    kind = "release" if finding.run.ref.kind == "release" else "pipeline"
+    return f"{kind}:{finding.run.project_id}:{finding.run.pipeline_id}:{finding.match.credential}"
 
 
 def incident_tag(organization_url: str, key: str) -> str:
@@ -118,7 +120,8 @@ def decide(
     pages_url: str,
 ) -> tuple[Action, ...]:
     """Return what to do, in order. An incident has one work item, a pull request one thread of it."""
-    actions: list[Action] = [TagRun(finding, policy.tag)]
+    # A release cannot be tagged: the SDK knows no such call.
+    actions: list[Action] = [TagRun(finding, policy.tag)] if finding.run.ref.kind == "build" else []
     if work_item is None:
         actions.append(FileWorkItem(finding, incident_tag, f"{pages_url}/incidents/{incident_id}"))
     elif first_of_pipeline:

@@ -274,6 +274,8 @@ def _finding_row(found: Finding, run_row: int, incident_id: int | None) -> Findi
 def _log_url(found: Finding) -> str:
     """Return the line's own address on the run's page; only a task's log has one."""
     record, page = found.evidence.record, found.run.url
+    if found.run.ref.kind == "release":
+        return page  # of the environment; its lines have no address
     if found.evidence.source != "log" or record is None or record.parent_id is None or "?" not in page:
         return ""
     return f"{page}&view=logs&j={record.parent_id}&t={record.id}&l={found.match.line}"

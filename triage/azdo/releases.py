@@ -43,7 +43,7 @@ def run(ref: RunRef, body: Any, page: str) -> Run:
     environment = _environment(body, ref)
     attempt = _last_attempt(environment)
     definition, project = shapes.child(body, "releaseDefinition"), shapes.child(body, "projectReference")
-    sources = [shapes.child(each, "definitionReference") for each in shapes.items(body, "artifacts")]
+    sources = [_lower(shapes.child(each, "definitionReference")) for each in shapes.items(body, "artifacts")]
     branches = [shapes.text(shapes.child(each, "branch"), "id") for each in sources]
     from_pull_request = any(branch.startswith("refs/pull/") for branch in branches)
     result, status = _result(environment), shapes.text(environment, "status")
@@ -59,7 +59,7 @@ def run(ref: RunRef, body: Any, page: str) -> Run:
         result=result or "none",
         reason="pullRequest" if from_pull_request else shapes.text(body, "reason"),
         source_branch=next(iter(branches), ""),
-        source_version=next((shapes.text(shapes.child(s, "sourceVersion"), "id") for s in sources), ""),
+        source_version=next((shapes.text(shapes.child(s, "sourceversion"), "id") for s in sources), ""),
         url=page,
         requested_for=shapes.identity(attempt.get("requestedFor")) or shapes.identity(body.get("createdBy")),
         requested_by=shapes.identity(attempt.get("requestedBy")),
@@ -175,6 +175,10 @@ def _record(
     return TimelineRecord(
         identity, parent, kind, name, "completed", result or None, attempt=attempt, issues=issues
     )
+
+
+def _lower(table: dict[str, Any]) -> dict[str, Any]:
+    return {key.lower(): value for key, value in table.items()}  # older releases write Branch, newer branch
 
 
 def _environment(body: Any, ref: RunRef) -> dict[str, Any]:

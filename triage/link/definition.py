@@ -96,7 +96,8 @@ def from_release(environment: dict[str, Any], task_groups: TaskGroups | None = N
     """Return the task steps of a release's environment, from its own snapshot."""
     known = {str(k): str(v) for k, v in (environment.get("known") or {}).items()}
     steps = []
-    for phase in _tables(environment.get("deployPhasesSnapshot")):
+    # A release older than phases keeps its tasks itself.
+    for phase in _tables(environment.get("deployPhasesSnapshot")) or [environment]:
         at = Step("", "", {}, job=str(phase.get("name") or ""), variables=known)
         for each in _tables(phase.get("workflowTasks")):
             if each.get("enabled") is not False:

@@ -79,7 +79,7 @@ def tell_closed(door: Door, action: TellClosed) -> Outcome:
 
 def _tell(door: Door, finding: Finding, number: int) -> Outcome:
     """Link a run to a work item and comment on it, once."""
-    project, link = finding.run.project_id, _build_link(finding.run.ref.id)
+    project, link = finding.run.project_id, _run_link(finding.run)
     for _ in range(_CONFLICTS_MAX):
         item = door.work_item(project, number)
         if item is None:
@@ -168,7 +168,7 @@ def _patch(
     patch = [_add(f"/fields/{name}", value) for name, value in fields.items() if value]
     if markdown:
         patch.append(_add(f"/{_FORMAT}/{body_field}", "Markdown"))
-    patch.append(_add("/relations/-", _build_link(finding.run.ref.id)))
+    patch.append(_add("/relations/-", _run_link(finding.run)))
     if finding.connection is not None:
         name = visible(finding.connection.name)
         link = {
@@ -184,10 +184,13 @@ def _add(path: str, value: Any) -> dict[str, Any]:
     return {"op": "add", "path": path, "value": value}
 
 
-def _build_link(run_id: int) -> dict[str, Any]:
+def _run_link(run: Run) -> dict[str, Any]:
+    if run.ref.kind == "release":  # how a release is written as an artifact is nowhere documented
+        comment = {"comment": f"Release {visible(run.number)}"}
+        return {"rel": "Hyperlink", "url": run.url, "attributes": comment}
     return {
         "rel": "ArtifactLink",
-        "url": f"vstfs:///Build/Build/{run_id}",
+        "url": f"vstfs:///Build/Build/{run.ref.id}",
         "attributes": {"name": "Found in build"},
     }
 

@@ -156,12 +156,14 @@ class Organisation:
     ) -> str:
         """Add a web hook subscription and return its id."""
         number = str(uuid.uuid4())
+        publisher = "rm" if event_type.startswith("ms.vss-release.") else "pipelines"
+        version = "3.0-preview.1" if publisher == "rm" else "5.1-preview.1"
         self.subscriptions[number] = {
             "id": number,
             "status": "enabled",
-            "publisherId": "tfs" if event_type == "build.complete" else "pipelines",
+            "publisherId": "tfs" if event_type == "build.complete" else publisher,
             "eventType": event_type,
-            "resourceVersion": "2.0" if event_type == "build.complete" else "5.1-preview.1",
+            "resourceVersion": "2.0" if event_type == "build.complete" else version,
             "consumerId": "webHooks",
             "consumerActionId": "httpRequest",
             "publisherInputs": publisher_inputs,
