@@ -24,7 +24,8 @@ _DRAIN_SECONDS = 20.0
 def listen(host: str, port: int) -> socket.socket:
     """Bind the address to serve on. Raises UsageError when it is taken or not ours."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    # Of a socket that does not name TCP, asyncio does not know that answers must not wait 40 ms for more.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))

@@ -108,7 +108,8 @@ def serve(organisation: Organisation, *, token: str, port: int = 0) -> Iterator[
 
 
 def _listen(port: int) -> socket.socket:
-    listener = socket.socket()
+    # Of a socket that does not name TCP, asyncio does not know that answers must not wait 40 ms for more.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind(("127.0.0.1", port))
