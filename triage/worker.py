@@ -43,6 +43,7 @@ class Knowledge:
     policy: plan.Policy
     pages_url: str
     own_secrets: tuple[str, ...] = field(default=(), repr=False)  # never shown, wherever they turn up
+    memory: azdo.Memory = field(default_factory=azdo.Memory, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -218,6 +219,7 @@ class Worker(threading.Thread):
             self.settings.azure_devops.url,
             token.get_secret_value() if token else "",
             extra_hosts=self.settings.azure_devops.extra_hosts,
+            memory=self.known.memory,
         )
         while not self.stopping.is_set():
             try:

@@ -85,6 +85,12 @@ class Case:
         return _SLOT.sub(value, text)
 
     @property
+    def is_plausibly_another(self) -> bool:
+        """Return True when the project has two connections of a kind that the message can be about."""
+        kinds = [told.split()[0] for told in self.connections.values()]
+        return any(kinds.count(kind) > 1 for kind in kinds)
+
+    @property
     def ref(self) -> RunRef:
         """Return the first of its runs."""
         kind = "release" if self.release else "build"

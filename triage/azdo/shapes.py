@@ -156,11 +156,11 @@ def member(body: Any) -> Identity | None:
 
 
 def variables(table: Any) -> dict[str, str]:
-    """Return variables that are no secrets, names in lower case."""
+    """Return variables with names in lower case; a secret's value is its own reference, so nobody guesses."""
     return {
-        str(name).lower(): str(value.get("value") or "")
+        str(name).lower(): f"$({name})" if value.get("isSecret") is True else str(value.get("value") or "")
         for name, value in (table.items() if isinstance(table, dict) else ())
-        if isinstance(value, dict) and value.get("isSecret") is not True
+        if isinstance(value, dict)
     }
 
 

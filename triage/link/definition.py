@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from triage.azdo import shapes
 from triage.link import task_inputs, variables
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     TaskGroups = Callable[[str, str], dict[str, Any]]  # id and major version to its definition
 
 _MAX_DEPTH = 30
+_LEGS_MAX = 256  # of a matrix, as the service has it
 _GROUP_DEPTH = 3  # task groups in task groups
 _HOOKS = {"predeploy", "deploy", "routetraffic", "postroutetraffic", "failure", "success"}
 
@@ -33,7 +35,7 @@ class Step:
     display_name: str = ""
     job: str = ""
     stage: str = ""
-    hook: str = ""  # of a deployment job: preDeploy, deploy, …
+    hook: str = ""  # of a deployment job: preDeploy, deploy, …; of a matrix: the leg
     variables: dict[str, str] = field(default_factory=dict)  # names in lower case
     groups: tuple[str, ...] = ()  # variable groups in reach, the nearest last
     spelling: dict[str, str] = field(default_factory=dict)  # an input's name as its author wrote it
@@ -166,10 +168,23 @@ def _walk(node: Any, at: Step, depth: int) -> Iterator[Step]:
         name, _, major = node["task"].partition("@")
         yield _filled(at, name.rsplit(".", 1)[-1], major, node)
         return
-    for key, value in node.items():
-        if key not in {"variables", "resources", "parameters", "inputs"}:
-            inside = replace(at, hook=str(key)) if str(key).lower() in _HOOKS else at
-            yield from _walk(value, inside, depth + 1)
+    for leg in _legs(node, at):
+        for key, value in node.items():
+            if key not in {"variables", "resources", "parameters", "inputs"}:
+                inside = replace(leg, hook=str(key)) if str(key).lower() in _HOOKS else leg
+                yield from _walk(value, inside, depth + 1)
+
+
+def _legs(node: dict[str, Any], at: Step) -> list[Step]:
+    """Return where the steps of a job run: once, or in each leg of its matrix with the leg's variables."""
+    strategy = node.get("strategy")
+    matrix = strategy.get("matrix") if isinstance(strategy, dict) else None
+    if not isinstance(matrix, dict) or not matrix:
+        return [at]
+    return [
+        replace(at, hook=str(name), variables={**at.variables, **_variables(leg)[0]})
+        for name, leg in list(matrix.items())[:_LEGS_MAX]
+    ]
 
 
 def _filled(at: Step, task: str, version: str, told: Mapping[str, Any], name_key: str = "name") -> Step:
@@ -222,12 +237,8 @@ def _variables(given: Any) -> tuple[dict[str, str], tuple[str, ...]]:
 
 
 def variables_of(given: Any) -> dict[str, str]:
-    """Return the variables of a definition that are no secrets, names in lower case."""
-    return {
-        str(name).lower(): str(value.get("value") or "")
-        for name, value in (given.items() if isinstance(given, dict) else ())
-        if isinstance(value, dict) and not value.get("isSecret")
-    }
+    """Return the variables of a definition, names in lower case; a secret stands for itself, unresolved."""
+    return shapes.variables(given)
 
 
 def _tables(given: Any) -> list[dict[str, Any]]:

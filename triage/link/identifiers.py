@@ -21,6 +21,9 @@ _COMMON = {
     "management.azure.com",
     "pkgs.dev.azure.com",
 }
+_BY_ADDRESS = ("external", "sonar")  # types that are told apart by the server they open
+_MANY_NAMES = ("pkgs.visualstudio.com", "pkgs.dev.azure.com")  # one feed goes by either
+_DOCUMENTATION = ("aka.ms", "docs.", "go.microsoft.com", "learn.microsoft.com")
 _HUB = re.compile(r"^(?:index|registry-1|registry|auth)\.docker\.io$")
 _REGISTRY_KEYS = ("loginserver", "registry")
 
@@ -85,9 +88,22 @@ def contradicts(connection: Connection, match: Match) -> bool:
     tenant, own_tenant = match.captures.get("tenant_id", ""), connection.parameters.get("tenantid", "")
     if GUID.fullmatch(tenant) and own_tenant and tenant.lower() != own_tenant.lower():
         return True
+    if _is_elsewhere(connection, match):
+        return True
     registry = host(match.captures.get("registry", ""))
     owned = {host(connection.parameters.get(key, "")) for key in _REGISTRY_KEYS} - {""}
     return connection.type == "dockerregistry" and "." in registry and bool(owned) and registry not in owned
+
+
+def _is_elsewhere(connection: Connection, match: Match) -> bool:
+    """Return True when a feed's message shows addresses, and none is on the connection's host."""
+    if not connection.type.startswith(_BY_ADDRESS):
+        return False
+    seen = {host(each) for each in re.findall(r"https?://[\w.-]+", match.excerpt)}
+    seen = {each for each in seen if not each.startswith(_DOCUMENTATION)}
+    own = _hosts(connection)
+    many = any(each.endswith(_MANY_NAMES) for each in own)
+    return bool(seen and own) and not many and not seen & own
 
 
 def host(address: str) -> str:

@@ -23,6 +23,8 @@ _HAND_OVER = {
     "npmauthenticate",
     "nugetauthenticate",
     "pipauthenticate",
+    "sonarcloudprepare",
+    "sonarqubeprepare",
     "twineauthenticate",
 }
 _LOGINS = {"docker", "kubernetes"}  # so do these, when they are told to log in
