@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from triage.azdo import releases, shapes, urls
 from triage.azdo.memory import Memory
 from triage.azdo.wire import NotThere, Wire
-from triage.errors import Cancel, RetryLater
+from triage.errors import AccessRefused, Cancel, RetryLater
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -291,7 +291,7 @@ class Door:
         """Return a person by id, None when unknown or no longer active."""
         return self.identities([identity_id]).get(identity_id.lower())
 
-    # What a run was made of
+    # What a run was made of. A token that may not see a part of it makes triage know less, not fail.
 
     def release_environment(self, ref: RunRef) -> dict[str, Any]:
         """Return the snapshot of a release's environment, its release's variables included."""
@@ -303,7 +303,7 @@ class Door:
         def ask() -> dict[str, dict[str, str]]:
             try:
                 body = self._wire.get(*_VARIABLE_GROUPS, route={"project": project_id})
-            except Cancel:
+            except (Cancel, AccessRefused):
                 return {}
             named: dict[str, dict[str, str]] = {}
             for each in shapes.items(body, "value"):
@@ -321,7 +321,7 @@ class Door:
         def ask() -> list[dict[str, Any]]:
             try:
                 body = self._wire.get(*_TASK_GROUPS, route={"project": project_id, "taskGroupId": group_id})
-            except NotThere:
+            except (Cancel, AccessRefused):
                 return []
             return shapes.items(body, "value") or ([body] if isinstance(body, dict) else [])
 
@@ -338,7 +338,7 @@ class Door:
         def ask(location: tuple[str, str, str], route: dict[str, str | int]) -> frozenset[str]:
             try:
                 body = self._wire.get(*location, route=route, query={"type": "endpoint"})
-            except Cancel:
+            except (Cancel, AccessRefused):
                 return frozenset()
             listed = shapes.items(body, "value")
             return frozenset(
@@ -369,7 +369,7 @@ class Door:
                     "resources": {"repositories": {"self": {"refName": branch}}} if branch else {},
                 },
             )
-        except Cancel:
+        except (Cancel, AccessRefused):
             return ""
         return shapes.text(body, "finalYaml")[:_YAML_MAX]
 
