@@ -7,10 +7,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.databases import KINDS, Databases
+from triage import db
 from triage.match import prescan
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
+
+    from sqlalchemy.engine import Engine
 
 
 @pytest.fixture(scope="session")
@@ -25,6 +30,34 @@ def own_settings(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
             monkeypatch.delenv(name)
     monkeypatch.setenv("TRIAGE_CONFIG", os.devnull)
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+
+
+@pytest.fixture(scope="session")
+def databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Databases]:
+    made = Databases(tmp_path_factory.mktemp("databases"))
+    yield made
+    made.close()
+
+
+@pytest.fixture(params=KINDS)
+def database_url(request: pytest.FixtureRequest, databases: Databases, tmp_path: Path) -> Iterator[str]:
+    """Let the test run on each kind of database: a new one, migrated."""
+    with databases.new(request.param, tmp_path) as url:
+        yield url
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    made = db.open_engine(database_url)
+    yield made
+    made.dispose()
+
+
+@pytest.fixture(params=KINDS)
+def empty_database_url(request: pytest.FixtureRequest, databases: Databases, tmp_path: Path) -> Iterator[str]:
+    """Let the test run on each kind of database: a new one, without any table."""
+    with databases.new(request.param, tmp_path, migrated=False) as url:
+        yield url
 
 
 @pytest.fixture(params=["patterns", "words"])

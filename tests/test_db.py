@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta, timezone
+import subprocess
+import sys
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from alembic import command
@@ -18,43 +21,81 @@ from triage import db
 from triage.db import Delivery, Incident
 from triage.errors import UsageError
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
-def test_the_migrations_make_exactly_the_tables(tmp_path: Path) -> None:
-    engine = db.open_engine(f"sqlite:///{tmp_path}/triage.db")
-    db.migrate(engine)
-    with engine.connect() as connection:
+    from sqlalchemy.engine import Connection, Engine
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def empty(empty_database_url: str) -> Iterator[Engine]:
+    engine = db.open_engine(empty_database_url)
+    yield engine
+    engine.dispose()
+
+
+def config(connection: Connection) -> Config:
+    made = Config()
+    made.set_main_option("script_location", str(Path(db.__file__).parent / "migrations"))
+    made.attributes["connection"] = connection
+    return made
+
+
+def test_the_migrations_make_exactly_the_tables(empty: Engine) -> None:
+    db.migrate(empty)
+    with empty.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, SQLModel.metadata) == []
+
+
+def test_migrating_twice_changes_nothing(empty: Engine) -> None:
+    db.migrate(empty)
+    db.migrate(empty)
+    assert "job" in inspect(empty).get_table_names()
+
+
+def test_processes_that_start_at_once_migrate_once(empty_database_url: str) -> None:
+    program = (
+        "import sys, time; from triage import db; engine = db.open_engine(sys.argv[1]); "
+        "print('ready', flush=True); sys.stdin.readline(); db.migrate(engine)"
+    )
+    command = [sys.executable, "-c", program, empty_database_url]
+    starting = [
+        subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT
+        )
+        for _ in range(4)
+    ]
+    for each in starting:
+        assert each.stdout is not None
+        assert each.stdout.readline() == b"ready\n"
+    for each in starting:
+        assert each.stdin is not None
+        each.stdin.write(b"go\n")
+        each.stdin.flush()
+    ended = [(each.communicate(timeout=60)[1].decode(), each.returncode) for each in starting]
+    assert ended == [("", 0)] * len(starting)
+    engine = db.open_engine(empty_database_url)
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM alembic_version")).scalar_one() == 1
     engine.dispose()
 
 
-def test_migrating_twice_changes_nothing(tmp_path: Path) -> None:
-    engine = db.open_engine(f"sqlite:///{tmp_path}/triage.db")
-    db.migrate(engine)
-    db.migrate(engine)
-    assert "job" in inspect(engine).get_table_names()
-    engine.dispose()
+def test_every_migration_can_be_undone_and_done_again(empty: Engine) -> None:
+    db.migrate(empty)
+    with empty.begin() as connection:
+        command.downgrade(config(connection), "base")
+    assert inspect(empty).get_table_names() == ["alembic_version"]
+    db.migrate(empty)
+    with empty.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), SQLModel.metadata) == []
 
 
-def test_the_migrations_can_be_undone(tmp_path: Path) -> None:
-    engine = db.open_engine(f"sqlite:///{tmp_path}/triage.db")
-    db.migrate(engine)
-    config = Config()
-    config.set_main_option("script_location", str(Path(db.__file__).parent / "migrations"))
-    with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.downgrade(config, "base")
-    assert inspect(engine).get_table_names() == ["alembic_version"]
-    engine.dispose()
-
-
-def test_an_incident_of_the_first_version_keeps_its_steps(tmp_path: Path) -> None:
-    engine = db.open_engine(f"sqlite:///{tmp_path}/triage.db")
-    config = Config()
-    config.set_main_option("script_location", str(Path(db.__file__).parent / "migrations"))
-    with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0001")
+def test_an_incident_of_the_first_version_keeps_its_steps(empty: Engine) -> None:
+    with empty.begin() as connection:
+        command.upgrade(config(connection), "0001")
         names = [each["name"] for each in inspect(connection).get_columns("incident")]
         filled = dict.fromkeys(names, "x") | {
             "id": 1,
@@ -65,22 +106,27 @@ def test_an_incident_of_the_first_version_keeps_its_steps(tmp_path: Path) -> Non
         }
         columns, marks = ", ".join(names), ", ".join(f":{name}" for name in names)
         connection.execute(text(f"INSERT INTO incident ({columns}) VALUES ({marks})"), filled)
-    db.migrate(engine)
-    with Session(engine) as session:
+    db.migrate(empty)
+    with Session(empty) as session:
         (row,) = session.exec(select(Incident)).all()
         assert json.loads(row.renewal) == {"steps": ["Ask *Ada*."]}
-    engine.dispose()
 
 
-def test_times_come_back_in_utc(tmp_path: Path) -> None:
-    engine = db.open_engine(f"sqlite:///{tmp_path}/triage.db")
-    db.migrate(engine)
+def test_times_come_back_in_utc(engine: Engine) -> None:
     summer = datetime(2026, 7, 1, 14, 0, tzinfo=timezone(timedelta(hours=2)))
     with Session(engine) as session, session.begin():
         session.add(Delivery(source="hook", outcome="ignored", received_at=summer))
     with Session(engine) as session:
-        assert session.exec(select(Delivery.received_at)).one() == datetime(2026, 7, 1, 12, 0, tzinfo=UTC)
-    engine.dispose()
+        kept = session.exec(select(Delivery.received_at)).one()
+    assert kept.isoformat() == "2026-07-01T12:00:00+00:00"
+
+
+def test_the_database_tells_the_time(engine: Engine) -> None:
+    with engine.connect() as connection:
+        early, late = connection.execute(select(db.present(-90), db.present(0.25))).one()
+    assert early.utcoffset() == late.utcoffset() == timedelta(0)
+    assert late - early == pytest.approx(timedelta(seconds=90.25), abs=timedelta(milliseconds=2))
+    assert abs(early - db.now()) == pytest.approx(timedelta(seconds=90), abs=timedelta(seconds=30))
 
 
 @pytest.mark.parametrize("name", ["missing/triage.db", "."])
@@ -96,6 +142,19 @@ def test_a_file_that_is_no_database_is_explained(tmp_path: Path) -> None:
     engine = db.open_engine(f"sqlite:///{tmp_path}/notes.txt")
     with pytest.raises(UsageError, match="cannot be opened for writing"):
         db.migrate(engine)
+    engine.dispose()
+
+
+@pytest.mark.parametrize(
+    "url", ["postgresql://triage:hush@127.0.0.1:1/triage", "postgresql://triage:hush@/x?host=/nowhere"]
+)
+def test_a_server_that_cannot_be_reached_is_explained(url: str) -> None:
+    engine = db.open_engine(url)
+    with pytest.raises(
+        UsageError, match=r"(?s)cannot be used: .*the server runs.*TRIAGE_DATABASE__URL"
+    ) as told:
+        db.migrate(engine)
+    assert "hush" not in str(told.value)
     engine.dispose()
 
 

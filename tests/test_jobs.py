@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections import Counter
-from datetime import timedelta
+from datetime import datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sqlmodel import Session, col, select, update
+from sqlmodel import Session, select, update
 
 from triage import db, jobs
 from triage.db import Job
@@ -16,21 +19,13 @@ from triage.domain import RunRef
 from triage.jobs import State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
+    from collections.abc import Callable
 
     from sqlalchemy.engine import Engine
 
+ROOT = Path(__file__).parent.parent
 PROJECT = "11111111-2222-3333-4444-555555555555"
 RUN = RunRef(PROJECT, 42)
-
-
-@pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    made = db.open_engine(f"sqlite:///{tmp_path}/triage.db")
-    db.migrate(made)
-    yield made
-    made.dispose()
 
 
 def stored(engine: Engine) -> Job:
@@ -89,19 +84,61 @@ def test_fifty_tellings_at_once_are_one_job(engine: Engine) -> None:
     assert Counter(told) == {True: 1, False: 49}
 
 
+def test_a_finish_told_a_second_apart_at_once_is_one_job(engine: Engine) -> None:
+    for number in range(1, 11):
+        told: list[bool] = []
+        ref = RunRef(PROJECT, number)
+        in_threads(4, lambda one: told.append(jobs.put(engine, ref, marker=str(1000 + one % 2))))  # noqa: B023
+        assert Counter(told) == {True: 1, False: 3}
+
+
 def test_no_job_is_claimed_by_two_workers(engine: Engine) -> None:
-    for number in range(1, 41):
-        jobs.put(engine, RunRef(PROJECT, number))
+    with Session(engine) as session, session.begin():
+        for number in range(1, 501):
+            session.add(Job(key=str(number), project=PROJECT, run_id=number))
     taken: list[int] = []
 
     def work(number: int) -> None:
         while job := jobs.claim(engine, f"worker-{number}"):
-            taken.append(job.run_id)
+            taken.append(job.run_id or 0)
             assert jobs.complete(engine, job, "done")
 
-    in_threads(6, work)
-    assert sorted(taken) == list(range(1, 41))
+    in_threads(8, work)
+    assert sorted(taken) == list(range(1, 501))
     assert jobs.unfinished(engine) == 0
+
+
+def test_workers_whose_clocks_differ_share_the_work(
+    engine: Engine, database_url: str, tmp_path: Path
+) -> None:
+    for number in range(1, 31):
+        jobs.put(engine, RunRef(PROJECT, number), marker="1000")
+    change(engine, available_at=db.present(-7200))  # due by every clock
+    told = tmp_path / "told"
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-m", "tests.elsewhere", hours, database_url, str(told)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=ROOT,
+        )
+        for hours in ("-1", "1")
+    ]
+    clocks = []
+    for each in workers:
+        assert each.stdout is not None
+        clocks.append(datetime.fromisoformat(each.stdout.readline().decode().removeprefix("ready ").strip()))
+    assert clocks[1] - clocks[0] > timedelta(hours=1.9)
+    for each in workers:
+        assert each.stdin is not None
+        each.stdin.write(b"go\n")
+        each.stdin.flush()
+    ended = [(each.communicate(timeout=60)[1].decode(), each.returncode) for each in workers]
+    assert ended == [("", 0)] * len(workers)
+    runs = [*range(1, 31), 999, 1001]
+    lines = [f"{run} after 0 crashes" for run in runs for _ in range(1 if run % 5 else 2)]
+    assert Counter(told.read_text().splitlines()) == Counter(lines)
 
 
 def test_nothing_waiting_is_no_job(engine: Engine) -> None:
@@ -152,7 +189,7 @@ def test_a_snoozed_job_comes_back_at_its_time(engine: Engine) -> None:
     put(engine)
     jobs.snooze(engine, claimed(engine), 60, "throttled")
     assert jobs.claim(engine, "a") is None
-    change(engine, available_at=db.now())
+    change(engine, available_at=db.present())
     assert claimed(engine).run_id == 42
 
 
@@ -181,7 +218,7 @@ def test_a_job_that_kills_its_workers_is_put_in_quarantine(engine: Engine) -> No
 
 def test_quarantine_does_not_hold_up_the_next_job(engine: Engine) -> None:
     put(engine)
-    change(engine, state=State.RUNNING, crashes=jobs.MAX_CRASHES, lease="dead", lease_until=db.now())
+    change(engine, state=State.RUNNING, crashes=jobs.MAX_CRASHES, lease="dead", lease_until=db.present(-1))
     jobs.put(engine, RunRef(PROJECT, 43))
     assert claimed(engine).run_id == 43
 
@@ -230,10 +267,51 @@ def test_a_finished_job_can_be_played_again(engine: Engine) -> None:
     assert (again.crashes, again.attempts, again.error) == (0, 0, "")
 
 
-def test_the_job_that_waited_longest_comes_first(engine: Engine) -> None:
-    for number in (1, 2, 3):
+def test_the_runs_of_a_project_are_taken_in_their_order(engine: Engine) -> None:
+    for number in (3, 1, 2):
         jobs.put(engine, RunRef(PROJECT, number))
-    with Session(engine) as session, session.begin():
-        early = db.now() - timedelta(hours=1)
-        session.exec(update(Job).where(col(Job.run_id) == 3).values(available_at=early))
-    assert claimed(engine).run_id == 3
+    assert [claimed(engine).run_id for _ in range(3)] == [3, 1, 2]
+
+
+def test_a_project_with_many_failed_runs_holds_up_no_other(engine: Engine) -> None:
+    for number in range(1, 101):
+        jobs.put(engine, RunRef("noisy", number))
+    taken = [claimed(engine).project for _ in range(10)]
+    for number in (1, 2):
+        jobs.put(engine, RunRef("quiet", number))
+    taken = [claimed(engine).project for _ in range(4)]
+    assert taken.count("quiet") == 2
+
+
+def test_telling_of_an_incident_comes_before_any_run(engine: Engine) -> None:
+    put(engine)
+    assert jobs.put_round(engine, jobs.Kind.SWEEP, 300)
+    assert claimed(engine).kind == jobs.Kind.SWEEP
+
+
+def test_a_round_is_put_once_for_each_slot_of_time(engine: Engine) -> None:
+    put_by: list[bool] = []
+    in_threads(20, lambda _: put_by.append(jobs.put_round(engine, jobs.Kind.SWEEP, 3600)))
+    assert put_by.count(True) in {1, 2}, "two only where the slot ends just now"
+
+
+def test_exactly_the_finished_states_have_an_end(engine: Engine) -> None:
+    ends: dict[State, Callable[[Job], bool]] = {
+        State.COMPLETED: lambda job: jobs.complete(engine, job, "done"),
+        State.CANCELLED: lambda job: jobs.cancel(engine, job, "gone"),
+        State.DISCARDED: lambda job: jobs.retry(engine, job, "broken"),
+        State.RETRYABLE: lambda job: jobs.snooze(engine, job, 60, "throttled"),
+    }
+    for number in range(1, len(ends) + 1):
+        jobs.put(engine, RunRef(PROJECT, number))
+    change(engine, attempts=jobs.MAX_ATTEMPTS - 1)
+    for end in ends.values():
+        assert end(claimed(engine))
+    jobs.put(engine, RunRef(PROJECT, 98))
+    while jobs.claim(engine, "dying", lease_seconds=-1):
+        pass
+    jobs.put(engine, RunRef(PROJECT, 99))
+    with Session(engine) as session:
+        ended = {job.state: job.finished_at is not None for job in session.exec(select(Job))}
+    assert ended == {state: state in jobs.FINISHED for state in State if state != State.RUNNING}
+    assert jobs.unfinished(engine) == 2

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
-import sqlalchemy as sa
 import structlog
 
+from tests.databases import rows
 from tests.match import leaks, planted
 from triage import demo
 from triage.sandbox import hooks, stories
@@ -82,22 +82,13 @@ def pages(stage: demo.Stage) -> Iterator[str]:
         yield answer.text
 
 
-def rows(stage: demo.Stage) -> str:
-    """Return every row of every table, as text."""
-    tables = sa.inspect(stage.engine).get_table_names()
-    with stage.engine.connect() as connection:
-        return "\n".join(
-            str(row) for name in tables for row in connection.execute(sa.text(f"SELECT * FROM {name}"))
-        )
-
-
 def test_no_secret_of_a_log_is_kept_shown_sent_or_logged(
-    tmp_path: Path, logged: list[Any], capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, database_url: str, logged: list[Any], capfd: pytest.CaptureFixture[str]
 ) -> None:
     planted_here = secrets()
     parts = [secret.part for secret, _ in planted_here]
     story = stories.Story(scenario([line for _, line in planted_here]))
-    with demo.stage(tmp_path, workers=4) as stage:
+    with demo.stage(tmp_path, workers=4, database_url=database_url) as stage:
         story.set_up(stage.organisation)
         story.play(stage.organisation, lambda event: hooks.deliver(stage.organisation, event))
         stage.settle()
@@ -111,7 +102,7 @@ def test_no_secret_of_a_log_is_kept_shown_sent_or_logged(
             project.build_properties,
         ]
         left = {
-            "tables": rows(stage),
+            "tables": rows(stage.engine),
             "pages": "\n".join(pages(stage)),
             "work items, comments, threads": "\n".join(map(str, played)),
             "requests": "\n".join(str(entry["body"]) for entry in stage.organisation.ledger),

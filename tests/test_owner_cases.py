@@ -12,6 +12,7 @@ import pytest
 
 from tests import findings
 from triage import azdo, owner, plan, publish
+from triage.acts import FileWorkItem
 from triage.domain import Attribution, LinkMethod, OwnerMethod, RunRef
 from triage.sandbox.organisation import Fault, Organisation, Project
 from triage.sandbox.server import serve
@@ -151,7 +152,8 @@ def test_the_owner_of(stage: Stage, tmp_path: Path, case: dict[str, Any]) -> Non
         fault = Fault("POST", r"/wit/workitems/\$", times=2, status=400, body=REFUSAL, headers=refused)
         stage.organisation.faults.append(fault)
     finding = findings.finding(of_run=run, attribution=attribution, owner=found)
-    action = plan.FileWorkItem(finding, "triage-0123456789ab", "http://127.0.0.1:8080/incidents/5")
+    page = "http://127.0.0.1:8080/incidents/5"
+    action = FileWorkItem(finding, publish.title(finding), "triage-0123456789ab", page)
     policy = plan.Policy(settle_seconds=0.0, default_assignee=_fallback(case))
     outcome = publish.carry_out(stage.door, action, attempts=1, policy=policy)
     fields = stage.project.work_items[int(outcome.remote_id)]["fields"]

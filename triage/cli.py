@@ -8,18 +8,22 @@ import os
 import signal
 import sys
 import threading
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 import triage
-from triage import config
+from triage import config, own_log
 from triage.domain import Verdict
 from triage.errors import TriageError, UnreadableError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+
+_AGE_MAX = 100_000
 
 
 class _Commands(click.Group):
@@ -55,7 +59,7 @@ def demo(*, once: bool, form: Literal["text", "json"], port: int) -> None:
     """
     from triage import demo as played
 
-    _log_to_stderr()
+    own_log.to_stderr()
     sys.exit(played.run(once=once, form=form, port=port))
 
 
@@ -73,7 +77,7 @@ def explain(run_url: str, form: Literal["text", "json"], token: str | None, rule
     """
     from triage import explain as told
 
-    _log_to_stderr()
+    own_log.to_stderr()
     told.run(run_url, form=form, token=token, rules_path=rules_path)
 
 
@@ -129,26 +133,82 @@ def scan(paths: Sequence[str], form: str, rules_path: Path | None, jobs: int, *,
 @cli.command()
 @click.option("--host", help="Address to listen on (server.host).")
 @click.option("--port", type=int, help="Port to listen on (server.port).")
-@click.option("--workers", type=int, help="Worker threads in this process (workers).")
+@click.option("--workers", type=int, help="Worker processes on this machine (workers).")
 def serve(**flags: Any) -> None:
-    """Receive events, triage runs, show pages: everything in one process."""
+    """Receive events, triage runs, show pages: everything on one machine."""
     from triage import service
 
-    _log_to_stderr()
+    own_log.to_stderr()
     service.serve(_settings(**flags))
 
 
 @cli.command()
-@click.option("--workers", type=int, help="Worker threads in this process (workers).")
+@click.option("--workers", type=int, help="Worker processes on this machine (workers).")
 def work(**flags: Any) -> None:
     """Triage runs that another process has received; no web server."""
     from triage import service
 
-    _log_to_stderr()
+    own_log.to_stderr()
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
     service.work(_settings(**flags), stopping)
+
+
+@cli.command("sweep")
+@click.option("--since", metavar="AGE", default="1d", show_default=True, help="How far back: 30m, 12h, 7d.")
+@click.option("--project", "projects", multiple=True, help="Only this project; may be given again.")
+def sweep_(since: str, projects: tuple[str, ...]) -> None:
+    """Queue the failed runs that no event told of.
+
+    Workers do so by themselves every few minutes (sweep.every_seconds); this looks further back, after
+    an outage or where service hooks are not allowed. Runs that triage knows already are left alone.
+    """
+    from triage import service
+
+    own_log.to_stderr()
+    click.echo(service.sweep(_settings(), _age(since), projects))
+
+
+@cli.group("jobs")
+def jobs_() -> None:
+    """Look after the queue: what waits, what failed for good, what to try again."""
+
+
+_states = click.Choice(
+    ["available", "running", "retryable", "completed", "discarded", "cancelled", "quarantined"]
+)
+
+
+@jobs_.command("list")
+@click.option("--state", "states", type=_states, multiple=True, help="Only these; may be given again.")
+@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True)
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def jobs_list(states: tuple[str, ...], limit: int, form: str) -> None:
+    """List jobs, the newest first; without --state those that did not succeed so far."""
+    from triage import queue
+
+    queue.show(_settings(), states, limit, form)
+
+
+@jobs_.command("show")
+@click.argument("number", type=int)
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def jobs_show(number: int, form: str) -> None:
+    """Tell everything about the job NUMBER."""
+    from triage import queue
+
+    queue.show_one(_settings(), number, form)
+
+
+@jobs_.command("replay")
+@click.argument("numbers", metavar="[NUMBER]...", type=int, nargs=-1)
+@click.option("--state", type=click.Choice(["discarded", "quarantined", "cancelled"]), help="All of a state.")
+def jobs_replay(numbers: tuple[int, ...], state: str | None) -> None:
+    """Try jobs again that have ended, by number or by state; their counters begin at zero."""
+    from triage import queue
+
+    queue.replay(_settings(), numbers, state)
 
 
 _rules_option = click.option(
@@ -303,6 +363,15 @@ def _log(path: str) -> bytes:
         raise UnreadableError(f"{path} cannot be read: {error.strerror}; check the path.") from None
 
 
+def _age(text: str) -> timedelta:
+    """Return a length of time. Raises UsageError."""
+    units = {"m": "minutes", "h": "hours", "d": "days"}
+    number, unit = text[:-1], text[-1:]
+    if not number.isdecimal() or unit not in units or not 0 < int(number) <= _AGE_MAX:
+        raise UsageError(f"--since {text}: say a number of minutes, hours or days: 30m, 12h, 7d.")
+    return timedelta(**{units[unit]: int(number)})
+
+
 def _settings(**flags: Any) -> config.Settings:
     given = {name: value for name, value in flags.items() if value is not None}
     overrides: dict[str, Any] = {"workers": given["workers"]} if "workers" in given else {}
@@ -310,19 +379,3 @@ def _settings(**flags: Any) -> config.Settings:
     if server:
         overrides["server"] = config.load().server.model_copy(update=server)
     return config.load(**overrides)
-
-
-def _log_to_stderr() -> None:
-    import structlog
-
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer()
-            if not sys.stderr.isatty()
-            else structlog.dev.ConsoleRenderer(),
-        ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )

@@ -106,6 +106,78 @@ class Policy(_Section):
         default="proven-use",
         description="When pull-request runs open work items: on `proven-use` of the connection, or `never`.",
     )
+    group_wait_seconds: float = Field(
+        default=30.0,
+        description="Wait after an incident's first failure, or a pipeline's, for others to tell with it.",
+        ge=0,
+    )
+    group_interval_seconds: float = Field(
+        default=300.0,
+        description="Wait between two updates of a work item about new pipelines or round counts.",
+        ge=0,
+    )
+    repeat_interval_seconds: float = Field(
+        default=86_400.0,
+        description="Wait between two updates of a work item that only say it goes on.",
+        ge=0,
+    )
+    items_per_project_hour: int = Field(
+        default=10,
+        description="New work items per project and hour; what goes beyond is told in one digest.",
+        ge=1,
+    )
+
+
+class Sweep(_Section):
+    """Failed runs that no event told of: service hooks lose some, and some organisations forbid them."""
+
+    every_seconds: float = Field(
+        default=300.0, description="How often triage looks for them; 0: never by itself.", ge=0
+    )
+    grace_seconds: float = Field(
+        default=180.0, description="How long a run's event may be on its way before it counts as lost.", ge=0
+    )
+    lookback_hours: float = Field(
+        default=24.0, description="How far back the first sweep of a project looks.", gt=0
+    )
+    projects: list[str] = Field(
+        default_factory=list, description="Names or ids of the projects to sweep; none: all that triage sees."
+    )
+
+
+class AfterRenewal(_Section):
+    """What triage does once a credential works again."""
+
+    every_seconds: float = Field(
+        default=300.0, description="How often triage looks whether open incidents are over; 0: never.", ge=0
+    )
+    work_item: Literal["close", "resolve", "comment"] = Field(
+        default="close",
+        description="What becomes of the work item: `close` it, `resolve` it, or only `comment` on it.",
+    )
+    reopen_hours: float = Field(
+        default=24.0,
+        description="An incident that comes back so soon is opened again; later it is a new one.",
+        ge=0,
+    )
+    rerun_pipelines: int = Field(
+        default=0,
+        description="Of so many pipelines that it broke, the failed stages of the newest run are run again.",
+        ge=0,
+        le=100,
+    )
+
+
+class Watch(_Section):
+    """Whether Azure DevOps still tells triage."""
+
+    every_seconds: float = Field(
+        default=300.0, description="How often the service hooks are looked at; 0: never.", ge=0
+    )
+    project: str = Field(
+        default="",
+        description="Project in which one work item says that triage hears nothing any more; none: nowhere.",
+    )
 
 
 class Settings(BaseSettings):
@@ -122,7 +194,16 @@ class Settings(BaseSettings):
     rules: Rules = Field(default_factory=Rules)
     owners: Owners = Field(default_factory=Owners)
     policy: Policy = Field(default_factory=Policy)
-    workers: int = Field(default=2, description="Worker threads in this process.", ge=1, le=64)
+    sweep: Sweep = Field(default_factory=Sweep)
+    after_renewal: AfterRenewal = Field(default_factory=AfterRenewal)
+    watch: Watch = Field(default_factory=Watch)
+    workers: int = Field(default=2, description="Worker processes on this machine.", ge=1, le=64)
+    job_seconds_max: float = Field(
+        default=900.0, description="A worker whose job takes longer is ended and replaced.", gt=0
+    )
+    worker_memory_mb: int = Field(
+        default=1024, description="A worker that holds more memory is ended and replaced (Linux).", ge=128
+    )
 
     @classmethod
     def settings_customise_sources(

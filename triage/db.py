@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import sqlite3
+import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import event
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
 from sqlmodel import Field, SQLModel, create_engine
 
 from triage.errors import UsageError
@@ -25,9 +29,18 @@ SQLModel.metadata.naming_convention = {
     "pk": "pk_%(table_name)s",
 }
 
+_POOL = {"pool_size": 5, "max_overflow": 15, "pool_timeout": 5, "pool_pre_ping": True}
+_CONNECT_SECONDS = 5
+_LOCKED_SECONDS = 30  # a writer of SQLite waits so long for another
+# Ends what a client that vanished, or a query that never ends, holds up on the server.
+_SESSION = "-c statement_timeout=30s -c lock_timeout=10s -c idle_in_transaction_session_timeout=60s"
+
 
 def now() -> datetime:
-    """Return the present, in UTC."""
+    """Return the present by this process's clock, in UTC: to tell people, not to compare.
+
+    What another process decides by (when a job is due, when a lease ends) is `present()`.
+    """
     return datetime.now(UTC)
 
 
@@ -42,8 +55,37 @@ class UtcDateTime(sa.TypeDecorator[datetime]):
         return value.astimezone(UTC) if value else None
 
     def process_result_value(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:  # noqa: ARG002
-        """Read UTC."""
-        return value.replace(tzinfo=UTC) if value and value.tzinfo is None else value
+        """Read UTC; PostgreSQL answers in the zone of its session."""
+        if value is None or value.tzinfo is not None:
+            return value.astimezone(UTC) if value else None
+        return value.replace(tzinfo=UTC)
+
+
+class _Present(FunctionElement[datetime]):
+    name = "present"
+    type = UtcDateTime()
+    inherit_cache = True
+
+
+@compiles(_Present, "postgresql")
+def _on_postgresql(element: _Present, compiler: Any, **keywords: Any) -> str:
+    # Stable within a statement, so that an index can be searched by it.
+    return f"(statement_timestamp() + make_interval(secs => {compiler.process(element.clauses, **keywords)}))"
+
+
+@compiles(_Present, "sqlite")
+def _on_sqlite(element: _Present, compiler: Any, **keywords: Any) -> str:
+    seconds = compiler.process(element.clauses, **keywords)
+    return f"strftime('%Y-%m-%d %H:%M:%f000', 'now', printf('%+.3f seconds', {seconds}))"
+
+
+def present(seconds: float = 0) -> Any:
+    """Return SQL for the present, or so many seconds later, by the database's clock.
+
+    Workers on several machines share that clock and no other: theirs may be hours apart. May be compared
+    with a column, or given as a row's value; it is evaluated when the statement is.
+    """
+    return _Present(sa.literal(float(seconds), sa.Float()))
 
 
 def _time(**keywords: Any) -> Any:
@@ -65,17 +107,37 @@ class Delivery(SQLModel, table=True):
     run_key: str = Field(default="", index=True)
 
 
+_UNFINISHED = sa.text("finished_at IS NULL")
+
+
 class Job(SQLModel, table=True):
-    """One run waiting for us, or done."""
+    """Something waiting to be done, or done: a run to triage, an incident to tell of, a periodic round."""
+
+    __table_args__ = (
+        # What a claim searches: short and in its order, however many jobs are done.
+        sa.Index(
+            "ix_job_unfinished",
+            *("turn", "available_at", "id"),
+            postgresql_where=_UNFINISHED,
+            sqlite_where=_UNFINISHED,
+        ),
+        sa.Index("ix_job_state_turn", "state", "turn"),  # the lowest turn that waits
+        sa.Index("ix_job_project_state_turn", "project", "state", "turn"),  # a project's last one
+    )
+    __mapper_args__: ClassVar[dict[str, Any]] = {"eager_defaults": True}  # a claim reads its lease's end
 
     id: int | None = Field(default=None, primary_key=True)
-    run_key: str = Field(unique=True)  # str(RunRef) + "@" + what tells two finishes of one run apart
-    project: str
-    run_id: int
-    kind: str = "build"
+    # A run: str(RunRef) + "@" + what tells two finishes of it apart. An incident: its id and the number
+    # of its telling. A periodic round: its kind and the slot of time.
+    key: str = Field(unique=True)
+    kind: str = "build"  # see jobs.Kind
+    project: str = ""  # "" for a round over the whole organisation
+    run_id: int | None = Field(default=None, index=True)
     environment_id: int | None = None
-    state: str = Field(default="available", index=True)  # see jobs.State
-    available_at: datetime = _time(default_factory=now, index=True)
+    incident_id: int | None = Field(default=None, foreign_key="incident.id", index=True)
+    state: str = "available"  # see jobs.State
+    turn: int = 0  # projects take turns; the lowest is next
+    available_at: datetime = _time(default_factory=now)
     created_at: datetime = _time(default_factory=now)
     finished_at: datetime | None = _time(default=None)
     attempts: int = 0  # failures; a snooze is none
@@ -95,7 +157,7 @@ class TriagedRun(SQLModel, table=True):
     run_key: str = Field(unique=True)  # str(RunRef)
     project_id: str = Field(index=True)
     project_name: str
-    run_id: int
+    run_id: int = Field(index=True)
     number: str
     pipeline_id: int
     pipeline_name: str
@@ -103,13 +165,16 @@ class TriagedRun(SQLModel, table=True):
     url: str
     pull_request: int | None = None
     finished_at: datetime | None = _time(default=None)
-    triaged_at: datetime = _time(default_factory=now)
+    triaged_at: datetime = _time(default_factory=now, index=True)
     logs_read: int = 0
     conclusion: str = ""  # one sentence
+    snapshot: str = ""  # the Run as JSON: to tell of it later without asking again
 
 
 class Incident(SQLModel, table=True):
     """One credential that needs renewal, however many runs it breaks."""
+
+    __table_args__ = (sa.Index("ix_incident_state_last_seen_at", "state", "last_seen_at"),)
 
     id: int | None = Field(default=None, primary_key=True)
     # Unique while open: a closed incident's key is renamed, so that the next one may take it.
@@ -134,17 +199,37 @@ class Incident(SQLModel, table=True):
     work_item_url: str | None = None
     opened_at: datetime = _time(default_factory=now)
     last_seen_at: datetime = _time(default_factory=now, index=True)
+    run_count: int = 0  # runs it broke
+    snapshot: str = ""  # the Finding that opened it, as JSON
+    tellings: int = 0  # begun so far; the next one's number
+    told_finding: int = 0  # findings up to this id have been told to their runs and pull requests
+    item_finding: int = 0  # and up to this one to the work item
+    item_count: int = 0  # runs that the work item knows of
+    item_at: datetime | None = _time(default=None)  # when triage wrote to it last
+    last_failed_at: datetime | None = _time(default=None)  # when the last run it broke ended
+    checked_at: datetime | None = _time(default=None)  # when triage looked last whether it works again
+    closed_at: datetime | None = _time(default=None)
+    closed_reason: str = ""  # one sentence: how it is known to work again
+    renewed_by: str = ""  # who changed the connection before it worked again, where that is known
+    reopened_at: datetime | None = _time(default=None)  # it came back soon after it was closed
 
 
 class FindingRow(SQLModel, table=True):
     """A run's conclusion about one credential, with how each part is known."""
 
     __tablename__ = "finding"
-    __table_args__ = (sa.UniqueConstraint("run_row", "rule", "incident_id"),)
+    __table_args__ = (
+        sa.UniqueConstraint("run_row", "rule", "incident_id"),
+        sa.Index("ix_finding_incident_id_pipeline_id", "incident_id", "pipeline_id"),
+        sa.Index("ix_finding_incident_id_id", "incident_id", "id"),
+    )
 
     id: int | None = Field(default=None, primary_key=True)
     run_row: int = Field(foreign_key="run.id", index=True)
-    incident_id: int | None = Field(default=None, foreign_key="incident.id", index=True)
+    incident_id: int | None = Field(default=None, foreign_key="incident.id")
+    pipeline_id: int = 0
+    is_first_of_pipeline: bool = False  # the incident had not broken this pipeline before
+    fingerprint: str = Field(default="", index=True)  # by which the timeline alone tells it again, see plan
     rule: str = Field(index=True)
     credential: str
     verdict: str
@@ -168,9 +253,7 @@ class Effect(SQLModel, table=True):
     """One act on Azure DevOps: its intent is written before, its outcome after."""
 
     id: int | None = Field(default=None, primary_key=True)
-    # tag:<run key>:<tag>, thread:<repository>:<pull request>:<incident id>, item:<incident id>,
-    # item-run:<incident id>:<run key>
-    key: str = Field(unique=True)
+    key: str = Field(unique=True)  # see plan.key
     kind: str
     incident_id: int | None = Field(default=None, foreign_key="incident.id", index=True)
     run_key: str = Field(default="", index=True)
@@ -185,27 +268,60 @@ class Effect(SQLModel, table=True):
     detail: str = ""
 
 
+class Cursor(SQLModel, table=True):
+    """How far a project's failed runs have been swept."""
+
+    project_id: str = Field(primary_key=True)
+    swept_until: datetime = _time()
+
+
+class Health(SQLModel, table=True):
+    """How a part of triage that nobody looks at is doing."""
+
+    component: str = Field(primary_key=True)  # hooks, sweep
+    state: str  # ok, degraded, failing
+    since: datetime = _time(default_factory=now)
+    checked_at: datetime = _time(default_factory=now)
+    detail: str = ""  # one sentence, for people
+
+
 def open_engine(url: str) -> Engine:
     """Connect to the database at an SQLAlchemy URL.
 
     Raises UsageError when the URL is of another kind than SQLite or PostgreSQL.
     """
     if url.startswith("sqlite"):
-        engine = create_engine(url, connect_args={"timeout": 30, "check_same_thread": False})
+        engine = create_engine(url, connect_args={"timeout": _LOCKED_SECONDS, "check_same_thread": False})
         event.listen(engine, "connect", _on_sqlite_connect)
         event.listen(engine, "begin", _on_sqlite_begin)
         return engine
-    if url.startswith("postgresql"):
-        return create_engine(url.replace("postgresql://", "postgresql+psycopg://", 1), pool_pre_ping=True)
+    if url.startswith(("postgresql://", "postgresql+psycopg://")):
+        address = sa.make_url(url).set(drivername="postgresql+psycopg")
+        ours = {"connect_timeout": _CONNECT_SECONDS, "tcp_user_timeout": 20_000, "options": _SESSION}
+        own = {name: value for name, value in ours.items() if name not in address.query}  # the URL's win
+        return create_engine(address, connect_args=own, **_POOL)
     kind = url.split(":", 1)[0]
     raise UsageError(f"database.url: {kind!r} is not supported; use sqlite:///… or postgresql://…")
 
 
 def _on_sqlite_connect(connection: Any, _: Any) -> None:
     connection.isolation_level = None  # we say BEGIN ourselves
-    connection.execute("PRAGMA journal_mode=WAL")
+    _use_wal(connection)
     connection.execute("PRAGMA synchronous=FULL")  # a 202 must survive a power loss
     connection.execute("PRAGMA foreign_keys=ON")
+
+
+def _use_wal(connection: Any) -> None:
+    """Let readers and a writer work side by side; SQLite itself does not wait when two set this at once."""
+    end = time.monotonic() + _LOCKED_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorname != "SQLITE_BUSY" or time.monotonic() > end:
+                raise
+        time.sleep(0.02)
 
 
 def _on_sqlite_begin(connection: sa.Connection) -> None:
@@ -213,8 +329,14 @@ def _on_sqlite_begin(connection: sa.Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
+def one_at_a_time(connection: sa.Connection, what: str) -> None:
+    """Wait until no other transaction does the same; until this one ends, others wait."""
+    if connection.dialect.name == "postgresql":  # SQLite has one writer anyway
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(what, 0))))
+
+
 def migrate(engine: Engine) -> None:
-    """Bring the schema to the newest revision.
+    """Bring the schema to the newest revision; processes that start at once do so one after the other.
 
     Raises UsageError when the database cannot be reached or written.
     """
@@ -222,11 +344,24 @@ def migrate(engine: Engine) -> None:
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
     try:
         with engine.begin() as connection:
+            if engine.dialect.name == "postgresql":  # a large table takes its time
+                connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+                connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
+            one_at_a_time(connection, "triage: migrate")
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
     except (sa.exc.OperationalError, sa.exc.DBAPIError) as error:
         where = engine.url.render_as_string(hide_password=True)
-        raise UsageError(
-            f"The database {where} cannot be opened for writing: {error.orig}. "
-            "Check that its folder exists and can be written, or set database.url (TRIAGE_DATABASE__URL)."
-        ) from error
+        raise UsageError(f"The database {where} {_trouble(engine, error)}") from error
+
+
+def _trouble(engine: Engine, error: sa.exc.DBAPIError) -> str:
+    if engine.dialect.name == "postgresql":
+        return (
+            f"cannot be used: {str(error.orig).strip()}. Check that the server runs and that the user may "
+            "log in and make tables there, or set database.url (TRIAGE_DATABASE__URL)."
+        )
+    return (
+        f"cannot be opened for writing: {error.orig}. "
+        "Check that its folder exists and can be written, or set database.url (TRIAGE_DATABASE__URL)."
+    )

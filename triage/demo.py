@@ -64,8 +64,11 @@ class Stage:
 
 
 @contextmanager
-def stage(folder: Path, *, port: int = 0, workers: int = 2) -> Iterator[Stage]:
-    """Serve a played organisation and triage beside it; nothing leaves this machine."""
+def stage(folder: Path, *, port: int = 0, workers: int = 2, database_url: str = "") -> Iterator[Stage]:
+    """Serve a played organisation and triage beside it; nothing leaves this machine.
+
+    Without a database's URL a new one is made in the folder.
+    """
     token, password = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
     organisation = Organisation("contoso")
     with ExitStack() as stack:
@@ -74,12 +77,15 @@ def stage(folder: Path, *, port: int = 0, workers: int = 2) -> Iterator[Stage]:
         pages_url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         settings = config.load(
             azure_devops={"url": played.url, "token": token},
-            database={"url": f"sqlite:///{folder / 'triage.db'}"},
+            database={"url": database_url or f"sqlite:///{folder / 'triage.db'}"},
             hook={"username": "triage", "password": password},
             server={"public_url": pages_url},
             owners={"default_team": "Platform team"},
-            policy={"settle_seconds": 0.2},
+            policy={"settle_seconds": 0.2, "group_wait_seconds": 0, "group_interval_seconds": 0},
             rules={},
+            sweep={"every_seconds": 0},
+            watch={"every_seconds": 0},
+            after_renewal={"every_seconds": 0},
             workers=workers,
         )
         for event_type in _EVENTS:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping  # noqa: TC003 - msgspec reads the types of these values
 from dataclasses import dataclass, field
+from datetime import datetime  # noqa: TC003
 from enum import StrEnum
-from typing import TYPE_CHECKING, Literal
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from datetime import datetime
+from typing import Literal
 
 
 class Verdict(StrEnum):
@@ -121,6 +119,7 @@ class Run:
     validation_errors: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
     variables: Mapping[str, str] = field(default_factory=dict, repr=False)  # given when queued; lower case
+    asked: str = ""  # digest of the parameters and variables that it was queued with
 
     @property
     def failed(self) -> bool:

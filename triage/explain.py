@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from rich.console import Console
 from rich.markup import escape
 
-from triage import azdo, config, plan, publish, renewal, worker
+from triage import azdo, config, db, plan, publish, renewal, worker
 from triage.errors import UsageError
 
 if TYPE_CHECKING:
@@ -74,12 +74,23 @@ def _organization(run_url: str, settings: config.Settings) -> str:
 def _finding(door: azdo.Door, known: worker.Knowledge, found: Finding) -> dict[str, Any]:
     idle = plan.actionable(found, known.policy)
     key = plan.incident_key(found)
+    first = plan.News(
+        finding=found,
+        title=publish.title(found),
+        runs=(found.run,),
+        pipelines=(),
+        count=1,
+        item_count=0,
+        item_at=None,
+        latest=found.run,
+        newest=1,
+    )
     actions = plan.decide(
-        found,
+        first,
         incident_id=0,
         incident_tag=plan.incident_tag(door.organization_url, key),
         work_item=None,
-        first_of_pipeline=True,
+        now=db.now(),
         policy=known.policy,
         pages_url=known.pages_url,
     )
@@ -112,7 +123,7 @@ def _finding(door: azdo.Door, known: worker.Knowledge, found: Finding) -> dict[s
             "reason": found.owner.reason,
         },
         "renewal": renewal.as_json(found.recipe),
-        "would": [] if idle else [publish.describe(action) for action in actions],
+        "would": [] if idle else [str(action) for action in actions],
         "would_not": idle,
     }
 

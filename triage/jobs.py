@@ -1,28 +1,43 @@
-"""2 store, claim: runs that wait for us, in the database."""
+"""2 store, claim: what waits to be done, in the database. There is no leader and no other queue."""
 
 from __future__ import annotations
 
 import random
 import uuid
-from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
-from sqlmodel import Session, col, func, or_, select, update
+from sqlmodel import Session, col, func, select, update
 
-from triage.db import Job, now
+from triage.db import Job, now, one_at_a_time, present
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from sqlalchemy import ColumnElement
     from sqlalchemy.engine import Engine
 
+    from triage.db import Incident
     from triage.domain import RunRef
 
 LEASE_SECONDS = 120.0
 MAX_ATTEMPTS = 20  # with the backoff below: about a day and a half
 MAX_CRASHES = 5
 _BACKOFF_SECONDS, _BACKOFF_MAX_SECONDS = 5.0, 4 * 3600.0
+
+
+class Kind(StrEnum):
+    """What a job is about."""
+
+    BUILD = "build"  # a run to triage
+    RELEASE = "release"
+    INCIDENT = "incident"  # people to tell of an incident's news
+    MERGE = "merge"  # an incident whose work item may have been filed twice
+    MEND = "mend"  # incidents that may be over
+    SWEEP = "sweep"  # failed runs that no event told of
+    WATCH = "watch"  # whether Azure DevOps still tells us
 
 
 class State(StrEnum):
@@ -37,7 +52,7 @@ class State(StrEnum):
     QUARANTINED = "quarantined"  # took its worker down too often
 
 
-FINISHED = (State.COMPLETED, State.DISCARDED, State.CANCELLED, State.QUARANTINED)
+FINISHED = (State.COMPLETED, State.DISCARDED, State.CANCELLED, State.QUARANTINED)  # have a finished_at
 
 
 def put(engine: Engine, ref: RunRef, *, marker: str = "") -> bool:
@@ -52,20 +67,77 @@ def put(engine: Engine, ref: RunRef, *, marker: str = "") -> bool:
     keys = [key] + [f"{ref}@{int(marker) + off}" for off in (-1, 1) if marker.isdecimal()]
     try:
         with Session(engine) as session, session.begin():
-            if session.exec(select(Job.id).where(col(Job.run_key).in_(keys))).first() is not None:
+            one_at_a_time(session.connection(), f"put {ref}")  # a neighbour's key differs from ours
+            if session.exec(select(Job.id).where(col(Job.key).in_(keys))).first() is not None:
                 return False
             session.add(
                 Job(
-                    run_key=key,
+                    key=key,
+                    kind=ref.kind,
                     project=ref.project,
                     run_id=ref.id,
-                    kind=ref.kind,
                     environment_id=ref.environment_id,
+                    turn=_turn(session, ref.project),
+                    available_at=present(),
                 )
             )
     except IntegrityError:  # told twice at the same moment
         return False
     return True
+
+
+def put_round(engine: Engine, kind: Kind, period_seconds: float) -> bool:
+    """Keep the present slot's round of periodic work; False when another process has done so."""
+    key = f"{kind}@{int(now().timestamp() // period_seconds)}"
+    try:
+        with Session(engine) as session, session.begin():
+            if session.exec(select(Job.id).where(Job.key == key)).first() is not None:
+                return False
+            session.add(Job(key=key, kind=kind, available_at=present()))
+    except IntegrityError:
+        return False
+    return True
+
+
+def put_telling(session: Session, incident: Incident, wait: timedelta) -> None:
+    """Have an incident's people told of its news after a wait, or earlier when that is planned already.
+
+    In the caller's transaction, which must hold the incident's row: so that a telling that begins
+    sees either no part of what the caller writes, or all of it.
+    """
+    key, at = f"incident:{incident.id}@{incident.tellings}", present(wait.total_seconds())
+    planned = session.exec(select(Job.id).where(Job.key == key)).first()
+    if planned is None:
+        job = Job(key=key, kind=Kind.INCIDENT, project=incident.project_id, incident_id=incident.id)
+        job.available_at = at
+        session.add(job)
+        return
+    session.exec(
+        update(Job)
+        .where(col(Job.id) == planned, col(Job.state) == State.AVAILABLE, col(Job.available_at) > at)
+        .values(available_at=at)
+    )
+
+
+def put_merge(engine: Engine, incident_id: int, project: str, wait: timedelta) -> None:
+    """Have it checked after a wait, once, whether an incident's work item was filed twice."""
+    key = f"merge:{incident_id}"
+    with Session(engine) as session, session.begin():
+        if session.exec(select(Job.id).where(Job.key == key)).first() is None:
+            job = Job(key=key, kind=Kind.MERGE, project=project, incident_id=incident_id)
+            job.available_at = present(wait.total_seconds())
+            session.add(job)
+
+
+def _turn(session: Session, project: str) -> int:
+    """Return the turn of a project's next run: after its own last one, not after everybody's.
+
+    So a project with ten thousand failed runs holds up nobody's first one (start-time fair queueing).
+    """
+    waiting = Job.state == State.AVAILABLE
+    lowest = session.exec(select(func.min(Job.turn)).where(waiting, col(Job.turn) > 0)).one() or 1
+    own = session.exec(select(func.max(Job.turn)).where(waiting, Job.project == project)).one() or 0
+    return max(lowest, own + 1)
 
 
 def claim(engine: Engine, worker: str, *, lease_seconds: float = LEASE_SECONDS) -> Job | None:
@@ -79,7 +151,7 @@ def claim(engine: Engine, worker: str, *, lease_seconds: float = LEASE_SECONDS) 
             job = session.exec(
                 select(Job)
                 .where(_claimable())
-                .order_by(col(Job.available_at), col(Job.id))
+                .order_by(col(Job.turn), col(Job.available_at), col(Job.id))
                 .limit(1)
                 .with_for_update(skip_locked=True)  # SQLite has one writer and ignores it
             ).first()
@@ -93,13 +165,13 @@ def claim(engine: Engine, worker: str, *, lease_seconds: float = LEASE_SECONDS) 
                 continue
             # New for each claim, so that not even the same worker can write under a lease it lost.
             job.state, job.lease = State.RUNNING, f"{worker}/{uuid.uuid4().hex[:8]}"
-            job.lease_until = now() + timedelta(seconds=lease_seconds)
+            job.lease_until = present(lease_seconds)
             return job
 
 
 def extend(engine: Engine, job: Job, *, lease_seconds: float = LEASE_SECONDS) -> bool:
     """Keep a lease alive; False when it is lost."""
-    return _write(engine, job, lease_until=now() + timedelta(seconds=lease_seconds))
+    return _write(engine, job, lease_until=present(lease_seconds))
 
 
 def complete(engine: Engine, job: Job, outcome: str) -> bool:
@@ -131,6 +203,16 @@ def backoff_seconds(attempts: int) -> float:
     return wait * random.uniform(0.75, 1.25)  # noqa: S311 - spreads load, guards nothing
 
 
+def abandon(engine: Engine, worker: str) -> None:
+    """End the leases of a worker that is gone, so that others need not wait for them to run out."""
+    with Session(engine) as session, session.begin():
+        session.exec(
+            update(Job)
+            .where(col(Job.state) == State.RUNNING, col(Job.lease).startswith(f"{worker}/"))
+            .values(lease_until=present(-1))
+        )
+
+
 def replay(engine: Engine, job_id: int) -> bool:
     """Make a finished job available again, its counters at zero."""
     fresh = {"attempts": 0, "crashes": 0, "finished_at": None, "outcome": "", "error": ""}
@@ -138,26 +220,58 @@ def replay(engine: Engine, job_id: int) -> bool:
         done = session.exec(
             update(Job)
             .where(col(Job.id) == job_id, col(Job.state).in_(FINISHED))
-            .values(state=State.AVAILABLE, available_at=now(), **fresh)
+            .values(state=State.AVAILABLE, available_at=present(), **fresh)
         )
         return bool(done.rowcount)
 
 
-def unfinished(engine: Engine) -> int:
-    """Return how many jobs wait or run."""
+def beside(engine: Engine, job: Job, limit: int) -> list[int]:
+    """Return the runs of a job's project that come next, to be read in one request with it."""
     with Session(engine) as session:
-        return session.exec(select(func.count()).where(col(Job.state).not_in(FINISHED))).one()
+        query = (
+            select(Job.run_id)
+            .where(Job.project == job.project, Job.kind == Kind.BUILD, col(Job.state) == State.AVAILABLE)
+            .order_by(col(Job.turn))
+            .limit(limit)
+        )
+        return [number for number in session.exec(query) if number is not None]
+
+
+_ABOUT = {
+    Kind.BUILD: "build {job.run_id}",
+    Kind.RELEASE: "release {job.run_id}",
+    Kind.INCIDENT: "telling of incident {job.incident_id}",
+    Kind.MERGE: "looking for a second work item of incident {job.incident_id}",
+    Kind.MEND: "looking whether open incidents are over",
+    Kind.SWEEP: "sweeping up failed runs that no event told of",
+    Kind.WATCH: "looking after the service hooks",
+}
+
+
+def about(job: Job) -> str:
+    """Return what a job is about, in a few words."""
+    return _ABOUT[Kind(job.kind)].format(job=job)
+
+
+def unfinished(engine: Engine, *, within_seconds: float = 120.0) -> int:
+    """Return how many jobs run, or are to run so soon."""
+    soon = col(Job.available_at) <= present(within_seconds)
+    with Session(engine) as session:
+        return session.exec(select(func.count()).where(col(Job.finished_at).is_(None), soon)).one()
 
 
 def _claimable() -> ColumnElement[bool]:
-    waiting = col(Job.state).in_((State.AVAILABLE, State.RETRYABLE)) & (col(Job.available_at) <= now())
-    abandoned = (col(Job.state) == State.RUNNING) & (col(Job.lease_until) < now())
-    return or_(waiting, abandoned)
+    # A job that runs was due: one range of a short index (see db.Job) holds all that can be claimed.
+    due: ColumnElement[bool] = col(Job.available_at) <= present()
+    abandoned = col(Job.lease_until) < present()
+    return sa.and_(col(Job.finished_at).is_(None), due, (col(Job.state) != State.RUNNING) | abandoned)
 
 
 def _later(engine: Engine, job: Job, seconds: float, **values: object) -> bool:
-    at = now() + timedelta(seconds=seconds)
-    return _write(engine, job, state=State.RETRYABLE, available_at=at, lease=None, lease_until=None, **values)
+    due = present(seconds)
+    return _write(
+        engine, job, state=State.RETRYABLE, available_at=due, lease=None, lease_until=None, **values
+    )
 
 
 def _finish(engine: Engine, job: Job, state: State, **values: object) -> bool:

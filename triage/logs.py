@@ -88,7 +88,7 @@ def _ancestors(record_id: str, parents: dict[str, str | None]) -> set[str]:
 def _step(door: Door, run: Run, record: TimelineRecord) -> StepLog | None:
     issues = tuple(issue for issue in record.issues if issue.message)
     if record.log_id is None or record.type in _CONTAINERS:
-        return _from_issues(record, issues)
+        return from_issues(record)
     log_id = record.log_id
 
     def opened() -> Iterator[bytes]:
@@ -102,7 +102,9 @@ def _step(door: Door, run: Run, record: TimelineRecord) -> StepLog | None:
     return StepLog(record, "log", opened)
 
 
-def _from_issues(record: TimelineRecord, issues: tuple[Issue, ...]) -> StepLog | None:
+def from_issues(record: TimelineRecord) -> StepLog | None:
+    """Return the errors and warnings of a step that the timeline keeps, None when it keeps none."""
+    issues = tuple(issue for issue in record.issues if issue.message)
     if not issues:
         return None
     text = _text(issues)

@@ -1,16 +1,39 @@
-"""7 decide: what a finding calls for. Pure."""
+"""7 decide: what a finding calls for, and what an incident's people are to be told when. Pure."""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, assert_never
+import json
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
 
+from triage.acts import (
+    EndThread,
+    EndWorkItem,
+    FileWorkItem,
+    MarkRenewed,
+    PostThread,
+    ReopenWorkItem,
+    RerunStages,
+    TagRun,
+    TellClosed,
+    UpdateWorkItem,
+)
 from triage.domain import Confidence, Verdict
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+
+    from triage.acts import Act, Earlier
+    from triage.config import AfterRenewal
     from triage.config import Policy as PolicySettings
-    from triage.domain import Finding
+    from triage.domain import Evidence, Finding, Run
+
+_TAGGED_AT_ONCE = 100  # runs; of the rest of a storm the incident's page tells
+RENEWED = "credential-renewed"  # takes the place of policy.tag
+_LINKED_AT_ONCE = 10  # pipelines; a work item takes 1,000 links
 
 
 @dataclass(frozen=True)
@@ -22,9 +45,18 @@ class Policy:
     settle_seconds: float = 2.0
     pull_request_work_items: str = "proven-use"
     default_assignee: str | None = None
+    group_wait: timedelta = timedelta(seconds=30)
+    group_interval: timedelta = timedelta(minutes=5)
+    repeat_interval: timedelta = timedelta(hours=24)
+    items_per_project_hour: int = 10
+    work_item_after: str = "close"  # or resolve, comment
+    reopen_within: timedelta = timedelta(hours=24)
+    rerun_pipelines: int = 0
 
     @classmethod
-    def from_settings(cls, settings: PolicySettings, *, default_assignee: str | None = None) -> Policy:
+    def from_settings(
+        cls, settings: PolicySettings, after: AfterRenewal, *, default_assignee: str | None = None
+    ) -> Policy:
         """Return the policy that the settings describe."""
         return cls(
             tag=settings.tag,
@@ -32,52 +64,31 @@ class Policy:
             settle_seconds=settings.settle_seconds,
             pull_request_work_items=settings.pull_request_work_items,
             default_assignee=default_assignee,
+            group_wait=timedelta(seconds=settings.group_wait_seconds),
+            group_interval=timedelta(seconds=settings.group_interval_seconds),
+            repeat_interval=timedelta(seconds=settings.repeat_interval_seconds),
+            items_per_project_hour=settings.items_per_project_hour,
+            work_item_after=after.work_item,
+            reopen_within=timedelta(hours=after.reopen_hours),
+            rerun_pipelines=after.rerun_pipelines,
         )
 
 
 @dataclass(frozen=True)
-class TagRun:
-    """Mark the run."""
+class News:
+    """What an incident's people have not been told."""
 
-    finding: Finding
-    tag: str
-
-
-@dataclass(frozen=True)
-class FileWorkItem:
-    """Open the credential's one work item."""
-
-    finding: Finding
-    incident_tag: str
-    incident_page: str
-
-
-@dataclass(frozen=True)
-class LinkRun:
-    """Tell the existing work item of another pipeline that the same credential breaks."""
-
-    finding: Finding
-    work_item: int
-
-
-@dataclass(frozen=True)
-class TellClosed:
-    """Say once, on a work item that a person has closed, that its credential still breaks runs."""
-
-    finding: Finding
-    work_item: int
-
-
-@dataclass(frozen=True)
-class PostThread:
-    """Tell the pull request's people that it is not their change."""
-
-    finding: Finding
-    incident_tag: str
-    work_item: int | None
-
-
-Action = TagRun | FileWorkItem | LinkRun | TellClosed | PostThread
+    finding: Finding  # that opened the incident
+    title: str  # of the incident
+    runs: tuple[Run, ...]  # nothing was said on them, or on their pull requests, the oldest first
+    pipelines: tuple[Run, ...]  # the first run of each pipeline that the work item does not know
+    count: int  # runs that the incident broke
+    item_count: int  # of which the work item knows
+    item_at: datetime | None  # when the work item was written to last
+    latest: Run  # that it broke
+    newest: int  # finding of all this
+    came_back: bool = False  # since its work item was written to: it had been closed
+    earlier: tuple[Earlier, ...] = ()  # times that it had to be renewed before, the last first
 
 
 def actionable(finding: Finding, policy: Policy) -> str | None:
@@ -109,66 +120,109 @@ def incident_tag(organization_url: str, key: str) -> str:
     return "triage-" + hashlib.sha256(f"{organization_url.lower()}|{key}".encode()).hexdigest()[:12]
 
 
+def fingerprint(run: Run, evidence: Evidence) -> str:
+    """Return by what a further run is known to fail of the same cause: same step, same message.
+
+    "" for what cannot be known again. The branch and what the run was asked to do are part of it: the
+    same step of the same pipeline may use another connection there.
+    """
+    record = evidence.record
+    if record is None or evidence.match.confidence is Confidence.HINT:
+        return ""
+    step = (record.identifier or record.ref_name or "", record.name, str(record.task or ""))
+    said = [evidence.match.rule, sorted(evidence.match.captures.items())]
+    same = [run.project_id, run.pipeline_id, run.source_branch, run.asked, *step, *said]
+    return hashlib.sha256(json.dumps(same).encode()).hexdigest()[:32]
+
+
+def telling_wait(count: int, *, is_news: bool, policy: Policy) -> timedelta:
+    """Return how soon an incident's people are told of one more run: soon, or with others of its kind."""
+    return policy.group_wait if is_news or _is_round(count) else policy.group_interval
+
+
+def item_due(news: News, policy: Policy) -> datetime | None:
+    """Return when the work item, already filed, hears of the news; None when it has none for it.
+
+    A further pipeline or a round number (10, 100, …) is worth a revision, but not more often than
+    every group_interval; a count that only grows is, every repeat_interval.
+    """
+    if news.item_at is None or news.count <= news.item_count:
+        return None
+    if news.pipelines or _digits(news.count) > _digits(news.item_count):
+        return news.item_at + policy.group_interval
+    return news.item_at + policy.repeat_interval
+
+
 def decide(
-    finding: Finding,
+    news: News,
     *,
     incident_id: int,
     incident_tag: str,
     work_item: int | None,
-    first_of_pipeline: bool,
+    now: datetime,
     policy: Policy,
     pages_url: str,
-) -> tuple[Action, ...]:
+) -> tuple[Act, ...]:
     """Return what to do, in order. An incident has one work item, a pull request one thread of it."""
+    page = f"{pages_url}/incidents/{incident_id}"
     # A release cannot be tagged: the SDK knows no such call.
-    actions: list[Action] = [TagRun(finding, policy.tag)] if finding.run.ref.kind == "build" else []
+    tagged = [run for run in news.runs[-_TAGGED_AT_ONCE:] if run.ref.kind == "build"]
+    actions: list[Act] = [TagRun(run, policy.tag) for run in tagged]
+    pipelines = news.pipelines[:_LINKED_AT_ONCE]
+    project = news.finding.run.project_id
+    due = item_due(news, policy)
+    if work_item is not None and news.came_back:
+        actions.append(ReopenWorkItem(news.latest, project, work_item))
     if work_item is None:
-        actions.append(FileWorkItem(finding, incident_tag, f"{pages_url}/incidents/{incident_id}"))
-    elif first_of_pipeline:
-        actions.append(LinkRun(finding, work_item))
-    else:  # a link for each of 5,000 runs would only fill the item's history
-        actions.append(TellClosed(finding, work_item))
-    run = finding.run
-    if run.pull_request is not None and run.repository_type == "TfsGit" and run.repository_id:
-        actions.append(PostThread(finding, incident_tag, work_item))
+        actions.append(
+            FileWorkItem(news.finding, news.title, incident_tag, page, pipelines, news.count, news.earlier)
+        )
+    elif due is not None and due <= now:
+        more = len(news.pipelines) - len(pipelines)
+        linked = pipelines or (news.latest,)
+        actions.append(UpdateWorkItem(linked, more, news.count, project, work_item, page))
+    if work_item is not None and news.runs and not news.came_back:
+        actions.append(TellClosed(news.runs[-1], project, work_item))
+    actions += [
+        PostThread(replace(news.finding, run=run), incident_tag, work_item)
+        for run in _pull_requests(news.runs)
+    ]
     return tuple(actions)
 
 
-def key(action: Action, incident_id: int) -> str:
-    """Return what makes an action the same when it is decided again."""
-    run = action.finding.run
-    match action:
-        case TagRun(tag=tag):
-            return f"tag:{run.ref}:{tag}"
-        case FileWorkItem():
-            return f"item:{incident_id}"
-        case LinkRun():
-            return f"item-run:{incident_id}:{run.ref}"
-        case TellClosed():
-            return f"item-closed:{incident_id}:{run.ref}"
-        case PostThread():
-            return f"thread:{run.repository_id}:{run.pull_request}:{incident_id}"
-        case _:
-            assert_never(action)
+def after(
+    finding: Finding,
+    runs: tuple[Run, ...],
+    *,
+    incident_tag: str,
+    work_item: int | None,
+    proof: str,
+    policy: Policy,
+) -> tuple[Act, ...]:
+    """Return what to do once a credential works again; `runs` are those it broke, the oldest first."""
+    project = finding.run.project_id
+    actions: list[Act] = [EndWorkItem(project, work_item, proof)] if work_item is not None else []
+    actions += [EndThread(replace(finding, run=run), incident_tag) for run in _pull_requests(runs)]
+    actions += [MarkRenewed(run, policy.tag, RENEWED) for run in runs[-_TAGGED_AT_ONCE:]]
+    newest = {run.pipeline_id: run for run in runs if run.ref.kind == "build"}
+    again = list(newest.values())[-policy.rerun_pipelines :] if policy.rerun_pipelines else []
+    return (*actions, *(RerunStages(run) for run in again))
 
 
-def is_repeated(action: Action) -> bool:
-    """Return True for what each run does again, one at a time: it brings the same thread up to date."""
-    return isinstance(action, PostThread)
+def _pull_requests(runs: Iterable[Run]) -> list[Run]:
+    """Return the newest run of each pull request that can be told: those of Azure Repos."""
+    newest = {
+        (run.repository_id, run.pull_request): run
+        for run in runs
+        if run.pull_request is not None and run.repository_type == "TfsGit" and run.repository_id
+    }
+    return list(newest.values())
 
 
-def kind(action: Action) -> str:
-    """Return what an action is called on triage's pages."""
-    match action:
-        case TagRun():
-            return "run tagged"
-        case FileWorkItem():
-            return "work item filed"
-        case LinkRun():
-            return "work item told of another run"
-        case TellClosed():
-            return "work item looked at"
-        case PostThread():
-            return "pull request told"
-        case _:
-            assert_never(action)
+def _is_round(count: int) -> bool:
+    """Return True for 1, 10, 100 and so on."""
+    return str(count).rstrip("0") == "1"
+
+
+def _digits(count: int) -> int:
+    return len(str(count))

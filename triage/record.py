@@ -1,153 +1,328 @@
-"""Remember runs, findings, incidents and effects, so that nothing is done twice."""
+"""Remember runs, findings and incidents, and what their people have been told."""
 
 from __future__ import annotations
 
 import json
-from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-import sqlalchemy as sa
+import msgspec
 from sqlalchemy.exc import IntegrityError
-from sqlmodel import Session, col, select, update
+from sqlmodel import Session, col, func, select, update
 
-from triage import renewal
-from triage.db import Effect, FindingRow, Incident, TriagedRun, now
-from triage.errors import Snooze
+from triage import acts, domain, jobs, plan, renewal
+from triage.db import FindingRow, Incident, Job, TriagedRun, now
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Sequence
+    from datetime import datetime
 
     from sqlalchemy.engine import Engine
 
     from triage.domain import Finding, Run
 
-_EFFECT_LEASE = timedelta(seconds=180)  # longer than any one act on Azure DevOps may take
-_BUSY_SECONDS = 2.0
-
-
-@dataclass(frozen=True)
-class Recorded:
-    """What the database knows of a finding's incident, at the moment of recording."""
-
-    incident_id: int
-    incident_tag: str
-    work_item: int | None
-    first_of_pipeline: bool  # no earlier run of this pipeline belongs to the incident
-
-
-@dataclass
-class Intent:
-    """An effect being carried out; set what came of it before the `with` ends."""
-
-    attempts: int  # 1 the first time; more: an earlier attempt may have done it
-    done: bool
-    remote_id: str | None = None
-    url: str | None = None
-    detail: str = ""
+OPEN, ENDING, CLOSED = "open", "ending", "closed"  # states of an incident
+_EARLIER_MAX = 10
+_KNOWN_FOR = timedelta(hours=1)
+_TOLD_AT_ONCE = 500  # runs of an incident that one telling looks at, the newest
 
 
 def run(engine: Engine, seen: Run, *, logs_read: int, conclusion: str) -> None:
     """Keep what was concluded about a run; a later conclusion replaces it."""
+    try:
+        _run(engine, seen, logs_read, conclusion)
+    except IntegrityError:  # another worker has just kept the same run
+        _run(engine, seen, logs_read, conclusion)
+
+
+def _run(engine: Engine, seen: Run, logs_read: int, conclusion: str) -> None:
     with Session(engine) as session, session.begin():
         row = _run_row(session, seen)
         row.result, row.finished_at = seen.result, seen.finished_at
         row.logs_read, row.conclusion, row.triaged_at = logs_read, conclusion, now()
 
 
-def finding(engine: Engine, found: Finding, *, key: str, tag: str, title: str) -> Recorded:
+def finding(
+    engine: Engine, found: Finding, *, tag: str, title: str, fingerprint: str, policy: plan.Policy
+) -> None:
     """Keep a finding in its incident, which is opened when this credential has none.
 
-    `key` says which credential; two workers that open its incident at once get the same one.
+    Two workers that open an incident at once get the same one. The telling of its people is planned
+    in the same transaction.
     """
     try:
-        return _finding(engine, found, key=key, tag=tag, title=title)
+        _finding(engine, found, tag, title, fingerprint, policy)
     except IntegrityError:  # another worker has just opened the incident or kept this finding
-        return _finding(engine, found, key=key, tag=tag, title=title)
+        _finding(engine, found, tag, title, fingerprint, policy)
 
 
-def _finding(engine: Engine, found: Finding, *, key: str, tag: str, title: str) -> Recorded:
+def _finding(
+    engine: Engine, found: Finding, tag: str, title: str, fingerprint: str, policy: plan.Policy
+) -> None:
     with Session(engine) as session, session.begin():
         run_row = _run_row(session, found.run)
-        incident = session.exec(select(Incident).where(Incident.key == key)).first()
+        # Its row is held until the end, so that a telling sees all of this or nothing.
+        held = select(Incident).where(Incident.key == plan.incident_key(found)).with_for_update()
+        incident = session.exec(held).first()
         if incident is None:
-            incident = _incident(found, key=key, tag=tag, title=title)
+            incident = _came_back(session, found, tag, policy) or _incident(found, tag=tag, title=title)
             session.add(incident)
-        incident.last_seen_at = now()
-        session.flush()
-        assert run_row.id is not None  # noqa: S101 - flushed
-        assert incident.id is not None  # noqa: S101 - flushed
-        first = not _pipeline_seen(session, incident.id, found.run.pipeline_id, run_row.id)
-        known = select(FindingRow).where(
-            FindingRow.run_row == run_row.id,
-            FindingRow.incident_id == incident.id,
-            FindingRow.rule == found.match.rule,
-        )
-        if session.exec(known).first() is None:
-            session.add(_finding_row(found, run_row.id, incident.id))
-        return Recorded(incident.id, incident.tag, incident.work_item, first)
+            session.flush()
+        incident.snapshot = incident.snapshot or _as_json(found)
+        row = _finding_row(found, run_row, incident.id)
+        row.fingerprint = fingerprint
+        _join(session, incident, run_row, row, policy)
+
+
+def again(engine: Engine, seen: Run, earlier: Sequence[FindingRow], *, policy: plan.Policy) -> bool:
+    """Keep that a run failed as an earlier one did. False when an incident is no longer open.
+
+    `earlier` are findings of open incidents whose fingerprints the run's timeline shows again.
+    """
+    with Session(engine) as session, session.begin():
+        run_row = _run_row(session, seen)
+        ids = sorted({row.incident_id for row in earlier if row.incident_id is not None})
+        held = select(Incident).where(col(Incident.id).in_(ids), Incident.state != CLOSED).with_for_update()
+        open_now = {incident.id: incident for incident in session.exec(held.order_by(col(Incident.id)))}
+        if len(open_now) < len(ids):
+            session.rollback()
+            return False
+        for row in earlier:
+            copy = FindingRow(**row.model_dump(exclude={"id", "found_at", "fingerprint", "log_url"}))
+            copy.run_row = run_row.id or 0
+            _join(session, open_now[row.incident_id], run_row, copy, policy)
+    return True
+
+
+def same_cause(engine: Engine, fingerprints: Sequence[str]) -> list[FindingRow] | None:
+    """Return a finding of an open incident for each fingerprint, None when one is unknown.
+
+    Only findings of runs that were read whole count, and those not for long: a pipeline may be changed
+    to use another connection, whose credential has expired as well.
+    """
+    found = []
+    with Session(engine, expire_on_commit=False) as session:
+        for fingerprint in dict.fromkeys(fingerprints):
+            query = (
+                select(FindingRow)
+                .join(Incident, col(Incident.id) == col(FindingRow.incident_id))
+                .where(
+                    FindingRow.fingerprint == fingerprint,
+                    FindingRow.found_at > now() - _KNOWN_FOR,
+                    Incident.state != CLOSED,
+                )
+                .limit(1)
+            )
+            row = session.exec(query).first() if fingerprint else None
+            if row is None:
+                return None
+            found.append(row)
+    return found
 
 
 def note(engine: Engine, found: Finding) -> None:
     """Keep a finding that opens no incident: a look-alike, a hint, an unproven pull request."""
+    try:
+        _note(engine, found)
+    except IntegrityError:  # another worker has just kept the same run
+        _note(engine, found)
+
+
+def _note(engine: Engine, found: Finding) -> None:
     with Session(engine) as session, session.begin():
         run_row = _run_row(session, found.run)
-        session.flush()
-        assert run_row.id is not None  # noqa: S101 - flushed
         known = select(FindingRow).where(
             FindingRow.run_row == run_row.id, FindingRow.rule == found.match.rule
         )
         if session.exec(known).first() is None:
-            session.add(_finding_row(found, run_row.id, None))
+            session.add(_finding_row(found, run_row, None))
 
 
-@contextmanager
-def intent(
-    engine: Engine,
-    *,
-    key: str,
-    kind: str,
-    worker: str,
-    run_key: str = "",
-    incident_id: int | None = None,
-    repeated: bool = False,
-) -> Iterator[Intent]:
-    """Write down that something is about to be done, let it be done, write down what came of it.
+def begin_telling(engine: Engine, incident_id: int, number: int) -> None:
+    """Let findings that come from now on plan another telling than this one."""
+    with Session(engine) as session, session.begin():
+        session.exec(
+            update(Incident)
+            .where(col(Incident.id) == incident_id, col(Incident.tellings) == number)
+            .values(tellings=number + 1)
+        )
 
-    The intent is committed before the body runs, so that a crash leaves it to be found again.
-    A `repeated` effect is done again by each run, but by one worker at a time. Raises Snooze while
-    another worker is at the same effect.
-    """
-    _write_down(engine, key=key, kind=kind, run_key=run_key, incident_id=incident_id)
-    effect = _take(engine, key=key, kind=kind, worker=worker, repeated=repeated)
-    doing = Intent(
-        attempts=effect.attempts,
-        done=effect.state == "done" and not repeated,
-        remote_id=effect.remote_id,
-        url=effect.url,
-        detail=effect.detail,
+
+def news(engine: Engine, incident_id: int) -> tuple[Incident, plan.News] | None:
+    """Return an incident with what its people have not been told, None when it has no finding to tell."""
+    with Session(engine, expire_on_commit=False) as session:
+        incident = session.get(Incident, incident_id)
+        if incident is None or not incident.snapshot:
+            return None
+        of_this = FindingRow.incident_id == incident_id
+        newest = session.exec(select(func.max(FindingRow.id)).where(of_this)).one() or 0
+        rows = session.exec(
+            select(TriagedRun.snapshot)
+            .join(FindingRow, col(FindingRow.run_row) == col(TriagedRun.id))
+            .where(of_this, col(FindingRow.id) > incident.told_finding, TriagedRun.snapshot != "")
+            .order_by(col(FindingRow.id).desc())
+            .limit(_TOLD_AT_ONCE)
+        ).all()
+        pipelines = session.exec(
+            select(TriagedRun.snapshot)
+            .join(FindingRow, col(FindingRow.run_row) == col(TriagedRun.id))
+            .where(
+                of_this,
+                col(FindingRow.id) > incident.item_finding,
+                col(FindingRow.is_first_of_pipeline),
+                TriagedRun.snapshot != "",
+            )
+            .order_by(col(FindingRow.id))
+        ).all()
+        latest = session.exec(
+            select(TriagedRun.snapshot)
+            .join(FindingRow, col(FindingRow.run_row) == col(TriagedRun.id))
+            .where(FindingRow.id == newest)
+        ).one()
+        opened = msgspec.json.decode(incident.snapshot, type=domain.Finding)
+        return incident, plan.News(
+            finding=opened,
+            title=incident.title,
+            runs=tuple(_runs(reversed(rows))),
+            pipelines=tuple(_runs(pipelines)),
+            count=incident.run_count,
+            item_count=incident.item_count,
+            item_at=incident.item_at,
+            latest=next(_runs([latest] if latest else []), opened.run),
+            newest=newest,
+            came_back=_has_come_back(incident),
+            earlier=_earlier(session, incident) if incident.work_item is None else (),
+        )
+
+
+def told(engine: Engine, incident_id: int, said: plan.News, *, work_item: bool) -> None:
+    """Keep that an incident's people know its news; the work item's people only when it was written to."""
+    values: dict[str, object] = {"told_finding": said.newest}
+    if work_item:
+        values |= {"item_finding": said.newest, "item_count": said.count, "item_at": now()}
+    with Session(engine) as session, session.begin():
+        session.exec(
+            update(Incident)
+            .where(col(Incident.id) == incident_id, col(Incident.told_finding) <= said.newest)
+            .values(**values)
+        )
+
+
+def tell_later(engine: Engine, incident_id: int, at: datetime) -> None:
+    """Plan another telling of an incident."""
+    with Session(engine) as session, session.begin():
+        held = select(Incident).where(Incident.id == incident_id).with_for_update()
+        jobs.put_telling(session, session.exec(held).one(), at - now())
+
+
+def open_incidents(engine: Engine, limit: int) -> list[Incident]:
+    """Return open incidents that nobody is being told of now, those longest not looked at first."""
+    telling = (
+        select(Job.id)
+        .where(
+            Job.incident_id == Incident.id,
+            Job.kind == jobs.Kind.INCIDENT,
+            col(Job.state).in_((jobs.State.AVAILABLE, jobs.State.RUNNING)),
+            col(Job.available_at) <= now(),
+        )
+        .exists()
     )
-    if doing.done:
-        yield doing
-        return
-    try:
-        yield doing
-    except BaseException:
-        _settle(engine, key, worker, lease=None, lease_until=None)
-        raise
-    _settle(
-        engine,
-        key,
-        worker,
-        state="done",
-        done_at=now(),
-        lease=None,
-        lease_until=None,
-        remote_id=doing.remote_id,
-        url=doing.url,
-        detail=doing.detail,
+    with Session(engine, expire_on_commit=False) as session:
+        query = (
+            select(Incident)
+            .where(Incident.state != CLOSED, ~telling)
+            .order_by(col(Incident.checked_at).asc().nulls_first())
+            .limit(limit)
+        )
+        return list(session.exec(query))
+
+
+def opened_by(row: Incident) -> Finding | None:
+    """Return the finding that opened an incident, None for one that an older triage opened."""
+    return msgspec.json.decode(row.snapshot, type=domain.Finding) if row.snapshot else None
+
+
+def broken_runs(engine: Engine, incident_id: int) -> tuple[Run, ...]:
+    """Return the runs that an incident broke, the newest five hundred, the oldest first."""
+    with Session(engine) as session:
+        rows = session.exec(
+            select(TriagedRun.snapshot)
+            .join(FindingRow, col(FindingRow.run_row) == col(TriagedRun.id))
+            .where(FindingRow.incident_id == incident_id, TriagedRun.snapshot != "")
+            .order_by(col(FindingRow.id).desc())
+            .limit(_TOLD_AT_ONCE)
+        ).all()
+    return tuple(_runs(reversed(rows)))
+
+
+def checked(engine: Engine, incident_id: int) -> None:
+    """Keep that it was looked whether an incident is over."""
+    with Session(engine) as session, session.begin():
+        session.exec(update(Incident).where(col(Incident.id) == incident_id).values(checked_at=now()))
+
+
+def begin_end(engine: Engine, incident_id: int, last_failed_at: datetime | None) -> bool:
+    """Hold back tellings while an incident is ended; False when it has failed again meanwhile."""
+    with Session(engine) as session, session.begin():
+        done = session.exec(
+            update(Incident)
+            .where(
+                col(Incident.id) == incident_id,
+                col(Incident.state) != CLOSED,
+                col(Incident.last_failed_at) == last_failed_at,
+            )
+            .values(state=ENDING)
+        )
+        return bool(done.rowcount)
+
+
+def end(
+    engine: Engine, incident_id: int, last_failed_at: datetime | None, *, reason: str, renewed_by: str
+) -> None:
+    """Close an incident; one that has failed again meanwhile is open, and its people are told so."""
+    with Session(engine) as session, session.begin():
+        incident = session.exec(select(Incident).where(Incident.id == incident_id).with_for_update()).one()
+        if incident.last_failed_at != last_failed_at:
+            incident.state, incident.reopened_at = OPEN, now()
+            jobs.put_telling(session, incident, timedelta(0))
+            return
+        incident.state, incident.closed_at = CLOSED, now()
+        incident.closed_reason, incident.renewed_by = reason, renewed_by
+        incident.key = f"closed:{incident.id}:{incident.key}"
+
+
+def _earlier(session: Session, row: Incident) -> tuple[acts.Earlier, ...]:
+    """Return when the same credential had to be renewed before, the last time first."""
+    query = (
+        select(Incident)
+        .where(Incident.tag == row.tag, Incident.state == CLOSED, Incident.id != row.id)
+        .order_by(col(Incident.id).desc())
+        .limit(_EARLIER_MAX)
     )
+    return tuple(
+        acts.Earlier(each.opened_at, each.closed_at, each.renewed_by, each.work_item)
+        for each in session.exec(query)
+    )
+
+
+def _came_back(session: Session, found: Finding, tag: str, policy: plan.Policy) -> Incident | None:
+    """Return the incident of this credential that was closed a short while ago, open again."""
+    query = (
+        select(Incident)
+        .where(
+            Incident.tag == tag,
+            Incident.state == CLOSED,
+            col(Incident.closed_at) > now() - policy.reopen_within,
+        )
+        .order_by(col(Incident.id).desc())
+        .with_for_update()
+    )
+    incident = session.exec(query).first()
+    if incident is not None:
+        incident.key, incident.state = plan.incident_key(found), OPEN
+        incident.closed_at, incident.reopened_at = None, now()
+        incident.snapshot = _as_json(found)
+    return incident
 
 
 def work_item(engine: Engine, incident_id: int, *, number: int, url: str) -> None:
@@ -160,41 +335,40 @@ def work_item(engine: Engine, incident_id: int, *, number: int, url: str) -> Non
         )
 
 
-def _write_down(engine: Engine, *, key: str, kind: str, run_key: str, incident_id: int | None) -> None:
-    """Commit the intent, unless it is there already."""
-    try:
-        with Session(engine) as session, session.begin():
-            if session.exec(select(Effect).where(Effect.key == key)).first() is None:
-                session.add(Effect(key=key, kind=kind, run_key=run_key, incident_id=incident_id))
-    except IntegrityError:
-        pass  # another worker wrote the same intent first
+def _has_come_back(incident: Incident) -> bool:
+    again = incident.reopened_at
+    return again is not None and (incident.item_at is None or again > incident.item_at)
 
 
-def _take(engine: Engine, *, key: str, kind: str, worker: str, repeated: bool) -> Effect:
-    """Lease an effect that is still to be done."""
-    with Session(engine, expire_on_commit=False) as session, session.begin():
-        free = (col(Effect.lease).is_(None)) | (col(Effect.lease_until) < now()) | (Effect.lease == worker)
-        to_do = sa.true() if repeated else col(Effect.state) != "done"
-        session.exec(
-            update(Effect)
-            .where(col(Effect.key) == key, to_do, free)
-            .values(lease=worker, lease_until=now() + _EFFECT_LEASE, attempts=Effect.attempts + 1)
-        )
-        effect = session.exec(select(Effect).where(Effect.key == key)).one()
-        if (repeated or effect.state != "done") and effect.lease != worker:
-            raise Snooze(f"Another worker is at it already: {kind}.", _BUSY_SECONDS)
-        return effect
-
-
-def _settle(engine: Engine, key: str, worker: str, **values: object) -> None:
-    with Session(engine) as session, session.begin():
-        session.exec(
-            update(Effect).where(col(Effect.key) == key, col(Effect.lease) == worker).values(**values)
-        )
+def _join(
+    session: Session, incident: Incident, run_row: TriagedRun, row: FindingRow, policy: plan.Policy
+) -> None:
+    """Add a finding to an incident whose row is held, and plan the telling of it."""
+    assert incident.id is not None  # noqa: S101 - flushed
+    incident.last_seen_at = now()
+    ended = [moment for moment in (incident.last_failed_at, run_row.finished_at) if moment]
+    incident.last_failed_at = max(ended, default=now())
+    of_run = session.exec(
+        select(FindingRow.rule).where(FindingRow.run_row == run_row.id, FindingRow.incident_id == incident.id)
+    ).all()
+    if row.rule in of_run:
+        return
+    of_pipeline = select(FindingRow.id).where(
+        FindingRow.incident_id == incident.id, FindingRow.pipeline_id == run_row.pipeline_id
+    )
+    row.is_first_of_pipeline = session.exec(of_pipeline.limit(1)).first() is None
+    if not of_run:
+        incident.run_count += 1
+    session.add(row)
+    is_news = row.is_first_of_pipeline or run_row.pull_request is not None
+    jobs.put_telling(session, incident, plan.telling_wait(incident.run_count, is_news=is_news, policy=policy))
 
 
 def _run_row(session: Session, seen: Run) -> TriagedRun:
-    row = session.exec(select(TriagedRun).where(TriagedRun.run_key == str(seen.ref))).first()
+    """Return the row of a run, flushed; made when there is none."""
+    # Held until the end: two jobs of one run may be worked on at once. Always before an incident's row.
+    held = select(TriagedRun).where(TriagedRun.run_key == str(seen.ref)).with_for_update()
+    row = session.exec(held).first()
     if row is None:
         row = TriagedRun(
             run_key=str(seen.ref),
@@ -210,25 +384,25 @@ def _run_row(session: Session, seen: Run) -> TriagedRun:
             finished_at=seen.finished_at,
         )
         session.add(row)
-        session.flush()
+    row.snapshot = _as_json(seen)
+    session.flush()
     return row
 
 
-def _pipeline_seen(session: Session, incident_id: int, pipeline_id: int, but: int) -> bool:
-    query = (
-        select(FindingRow.id)
-        .join(TriagedRun, col(TriagedRun.id) == col(FindingRow.run_row))
-        .where(
-            FindingRow.incident_id == incident_id, TriagedRun.pipeline_id == pipeline_id, TriagedRun.id != but
-        )
-    )
-    return session.exec(query).first() is not None
+def _runs(snapshots: Iterable[str]) -> Iterator[Run]:
+    """Yield the runs of snapshots, each once."""
+    for snapshot in dict.fromkeys(snapshots):
+        yield msgspec.json.decode(snapshot, type=domain.Run)
 
 
-def _incident(found: Finding, *, key: str, tag: str, title: str) -> Incident:
+def _as_json(value: Run | Finding) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def _incident(found: Finding, *, tag: str, title: str) -> Incident:
     connection = found.connection
     return Incident(
-        key=key,
+        key=plan.incident_key(found),
         tag=tag,
         project_id=found.run.project_id,
         project_name=found.run.project_name,
@@ -247,11 +421,13 @@ def _incident(found: Finding, *, key: str, tag: str, title: str) -> Incident:
     )
 
 
-def _finding_row(found: Finding, run_row: int, incident_id: int | None) -> FindingRow:
+def _finding_row(found: Finding, run_row: TriagedRun, incident_id: int | None) -> FindingRow:
     record = found.evidence.record
+    assert run_row.id is not None  # noqa: S101 - flushed
     return FindingRow(
-        run_row=run_row,
+        run_row=run_row.id,
         incident_id=incident_id,
+        pipeline_id=run_row.pipeline_id,
         rule=found.match.rule,
         credential=found.match.credential,
         verdict=found.match.verdict.value,

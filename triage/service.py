@@ -1,4 +1,4 @@
-"""triage as one process: database, web server and workers, started and stopped together."""
+"""triage as a whole: database, web server and workers, started and stopped together."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ import signal
 import socket
 import threading
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import uvicorn
 
-from triage import azdo, config, db, web, worker
+from triage import azdo, config, crew, db, web, worker
+from triage import sweep as sweeping
 from triage.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from sqlalchemy.engine import Engine
 
@@ -47,7 +49,7 @@ def open_database(settings: config.Settings) -> Engine:
 
 @contextmanager
 def running(settings: config.Settings, listener: socket.socket) -> Iterator[Engine]:
-    """Run web server and workers beside the caller; on leaving, finish what was begun and stop."""
+    """Run web server and workers beside the caller, as threads; on leaving, finish what was begun."""
     known = _ready(settings)
     engine = open_database(settings)
     server = uvicorn.Server(_uvicorn(web.create_app(settings, engine)))
@@ -66,22 +68,44 @@ def running(settings: config.Settings, listener: socket.socket) -> Iterator[Engi
 
 def serve(settings: config.Settings) -> None:
     """Serve until interrupted or told to stop."""
-    known = _ready(settings)
+    _ready(settings)
     listener = listen(settings.server.host, settings.server.port)
     engine = open_database(settings)
     app = web.create_app(settings, engine)
     for number in (signal.SIGTERM, signal.SIGINT):
         # uvicorn stops on them and then raises them again, which would end us before the workers.
         signal.signal(number, lambda *_: None)
-    with worker.running(settings, engine, known):
+    with crew.running(settings, engine):
         uvicorn.Server(_uvicorn(app)).run([listener])
 
 
 def work(settings: config.Settings, stopping: threading.Event) -> None:
     """Run the workers alone until `stopping` is set."""
-    known = _ready(settings)
-    with worker.running(settings, open_database(settings), known):
+    _ready(settings)
+    with crew.running(settings, open_database(settings)):
         stopping.wait()
+
+
+def sweep(settings: config.Settings, age: timedelta, projects: Sequence[str]) -> str:
+    """Queue the failed runs of a time that no event told of. Returns what was found, in one sentence."""
+    config.require_organization(settings)
+    token = settings.azure_devops.token
+    door = azdo.connect(
+        settings.azure_devops.url,
+        token.get_secret_value() if token else "",
+        extra_hosts=settings.azure_devops.extra_hosts,
+    )
+    engine = open_database(settings)
+    found = sweeping.sweep(
+        door,
+        engine,
+        since=db.now() - age,
+        first=age,
+        grace=timedelta(seconds=settings.sweep.grace_seconds),
+        only=projects or settings.sweep.projects,
+    )
+    engine.dispose()
+    return str(found)
 
 
 def _ready(settings: config.Settings) -> worker.Knowledge:

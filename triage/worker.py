@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import threading
+import time
 import uuid
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from triage import azdo, jobs, link, logs, match, owner, plan, publish, record, renewal
+from triage import azdo, jobs, link, logs, match, mend, owner, plan, publish, record, renewal, sweep, tell
 from triage.domain import Evidence, Finding, RunRef
-from triage.errors import AccessRefused, Cancel, JobError, RetryLater, Snooze
+from triage.errors import AccessRefused, Cancel, JobError, RetryLater, Snooze, TriageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from sqlalchemy.engine import Engine
 
     from triage.config import Settings
     from triage.db import Job
-    from triage.domain import Run
+    from triage.domain import Run, TimelineRecord
 
 log = structlog.get_logger()
 
@@ -30,6 +31,9 @@ _IDLE_SECONDS = 0.5
 _AWAY_SECONDS = 5.0
 _HEARTBEAT_SECONDS = 30.0
 _DRAIN_SECONDS = 20.0
+_ROUNDS_SECONDS = 10.0
+_AHEAD_SECONDS = 30.0
+_AHEAD_MIN, _AHEAD_MAX = 8, 99  # runs that wait beside one; fewer are not worth a request of their own
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,9 @@ def knowledge(settings: Settings) -> Knowledge:
             area=settings.owners.default_area,
             assignee=settings.owners.default_assignee,
         ),
-        policy=plan.Policy.from_settings(settings.policy, default_assignee=settings.owners.default_assignee),
+        policy=plan.Policy.from_settings(
+            settings.policy, settings.after_renewal, default_assignee=settings.owners.default_assignee
+        ),
         pages_url=settings.pages_url,
         own_secrets=tuple(
             secret.get_secret_value()
@@ -83,7 +89,10 @@ def knowledge(settings: Settings) -> Knowledge:
 def conclude(door: azdo.Door, known: Knowledge, ref: RunRef) -> Conclusion:
     """Read a run, find what broke it, whose it is and how it is renewed. Writes nothing."""
     run = door.run(ref)
-    step_logs = logs.fetch(door, run)
+    return _conclude(door, known, run, logs.fetch(door, run))
+
+
+def _conclude(door: azdo.Door, known: Knowledge, run: Run, step_logs: Sequence[logs.StepLog]) -> Conclusion:
     searched = [(step, _search(known, step)) for step in step_logs]
     evidences = [found for step, result in searched if (found := _evidence(step, result))]
     cut = [sentence for _, result in searched for sentence in result.cut]
@@ -108,66 +117,49 @@ def conclude(door: azdo.Door, known: Knowledge, ref: RunRef) -> Conclusion:
     return Conclusion(run, len(step_logs), findings, sentence)
 
 
-def triage(door: azdo.Door, engine: Engine, known: Knowledge, job: Job) -> str:
-    """Triage one run and act on it. Returns what came of it, in one sentence."""
-    concluded = conclude(door, known, _ref(job))
-    record.run(engine, concluded.run, logs_read=concluded.logs_read, conclusion=concluded.sentence)
+def triage(door: azdo.Door, engine: Engine, known: Knowledge, run: Run) -> str:
+    """Triage one run and plan what to do about it. Returns what came of it, in one sentence."""
+    step_logs = logs.fetch(door, run)
+    if said := _known_cause(engine, known, run, step_logs):
+        return said
+    concluded = _conclude(door, known, run, step_logs)
+    record.run(engine, run, logs_read=concluded.logs_read, conclusion=concluded.sentence)
     for finding in concluded.findings:
         if plan.actionable(finding, known.policy) is not None:
             record.note(engine, finding)
             continue
-        key = plan.incident_key(finding)
-        incident = record.finding(
+        seen = _in_timeline(known, finding.evidence.record)
+        record.finding(
             engine,
             finding,
-            key=key,
-            tag=plan.incident_tag(door.organization_url, key),
+            tag=plan.incident_tag(door.organization_url, plan.incident_key(finding)),
             title=publish.title(finding),
+            fingerprint=plan.fingerprint(run, seen) if seen and seen.match.rule == finding.match.rule else "",
+            policy=known.policy,
         )
-        _act(door, engine, known, finding, incident, worker=job.lease or "")
     return concluded.sentence
 
 
-def _act(
-    door: azdo.Door,
-    engine: Engine,
-    known: Knowledge,
-    finding: Finding,
-    incident: record.Recorded,
-    *,
-    worker: str,
-) -> None:
-    work_item = incident.work_item
-    for action in plan.decide(
-        finding,
-        incident_id=incident.incident_id,
-        incident_tag=incident.incident_tag,
-        work_item=work_item,
-        first_of_pipeline=incident.first_of_pipeline,
-        policy=known.policy,
-        pages_url=known.pages_url,
-    ):
-        with record.intent(
-            engine,
-            key=plan.key(action, incident.incident_id),
-            kind=plan.kind(action),
-            worker=worker,
-            run_key=str(finding.run.ref),
-            incident_id=incident.incident_id,
-            repeated=plan.is_repeated(action),
-        ) as effect:
-            filed_by_another = effect.done and isinstance(action, plan.FileWorkItem)
-            if not effect.done:
-                told = replace(action, work_item=work_item) if isinstance(action, plan.PostThread) else action
-                outcome = publish.carry_out(door, told, attempts=effect.attempts, policy=known.policy)
-                effect.remote_id, effect.url, effect.detail = outcome.remote_id, outcome.url, outcome.detail
-        if isinstance(action, plan.FileWorkItem) and effect.remote_id and effect.url:
-            work_item = int(effect.remote_id)
-            record.work_item(engine, incident.incident_id, number=work_item, url=effect.url)
-            if filed_by_another:  # while we were on our way: the item must hear of this run, too
-                known_now = replace(incident, work_item=work_item)
-                _act(door, engine, known, finding, known_now, worker=worker)
-                return
+def _known_cause(engine: Engine, known: Knowledge, run: Run, step_logs: Sequence[logs.StepLog]) -> str:
+    """Return what broke a run when its timeline alone shows it; "" when its logs have to be read.
+
+    During a storm this is what keeps triage from downloading the same message five thousand times.
+    """
+    seen = [_in_timeline(known, step.record) for step in step_logs]
+    if not seen or None in seen:
+        return ""
+    earlier = record.same_cause(engine, [plan.fingerprint(run, each) for each in seen if each])
+    if earlier is None or not record.again(engine, run, earlier, policy=known.policy):
+        return ""
+    said = f"Failed as other runs of its pipeline do, by what its timeline says: {seen[0].match.title}."  # type: ignore[union-attr]
+    record.run(engine, run, logs_read=0, conclusion=said)
+    return said
+
+
+def _in_timeline(known: Knowledge, record: TimelineRecord | None) -> Evidence | None:
+    """Return what the errors that the timeline keeps of a step prove."""
+    step = logs.from_issues(record) if record else None
+    return _evidence(step, _search(known, step)) if step else None
 
 
 def _search(known: Knowledge, step: logs.StepLog) -> match.Search:
@@ -183,6 +175,7 @@ def _evidence(step: logs.StepLog, result: match.Search) -> Evidence | None:
 
 
 def _ref(job: Job) -> RunRef:
+    assert job.run_id is not None  # noqa: S101 - a run's job names it
     kind = "release" if job.kind == "release" else "build"
     return RunRef(job.project, job.run_id, kind, job.environment_id)  # type: ignore[arg-type]
 
@@ -203,14 +196,23 @@ class Worker(threading.Thread):
     """Claims jobs and triages them until told to stop."""
 
     def __init__(
-        self, settings: Settings, engine: Engine, known: Knowledge, stopping: threading.Event
+        self,
+        settings: Settings,
+        engine: Engine,
+        known: Knowledge,
+        stopping: threading.Event,
+        *,
+        name: str = "",
     ) -> None:
         super().__init__(name="triage-worker", daemon=True)
         self.settings = settings
         self.engine = engine
         self.known = known
         self.stopping = stopping
-        self.id = f"worker-{uuid.uuid4().hex[:12]}"
+        self.id = name or f"worker-{uuid.uuid4().hex[:12]}"
+        self.on_job: Callable[[bool], None] = lambda _: None  # told when a job begins and when it ends
+        self.next_rounds = 0.0
+        self.ahead = _Ahead(engine)
 
     def run(self) -> None:
         """Work until `stopping` is set; a job that has been begun is finished."""
@@ -223,9 +225,12 @@ class Worker(threading.Thread):
         )
         while not self.stopping.is_set():
             try:
+                self.put_rounds()
                 job = jobs.claim(self.engine, self.id)
                 if job is not None:
+                    self.on_job(True)
                     self.handle(door, job)
+                    self.on_job(False)
             except Exception:  # a database that is away must not end the worker
                 log.exception("the database may be away; trying again", worker=self.id)
                 self.stopping.wait(_AWAY_SECONDS)
@@ -235,12 +240,12 @@ class Worker(threading.Thread):
 
     def handle(self, door: azdo.Door, job: Job) -> None:
         """Triage one job and write down how it ended."""
-        said = log.bind(run=job.run_key, worker=self.id)
+        said = log.bind(job=job.key, worker=self.id)
         with _Heartbeat(self.engine, job):
             try:
-                outcome = triage(door, self.engine, self.known, job)
+                outcome = self.carry_out(door, job)
                 jobs.complete(self.engine, job, outcome)
-                said.info("triaged", outcome=outcome)
+                said.info("done", outcome=outcome)
             except Snooze as later:
                 jobs.snooze(self.engine, job, later.seconds, str(later))
                 said.info("not yet", reason=str(later), seconds=later.seconds)
@@ -253,9 +258,69 @@ class Worker(threading.Thread):
             except (RetryLater, JobError) as fault:
                 jobs.retry(self.engine, job, str(fault))
                 said.warning("failed; will be tried again", reason=str(fault))
+            except TriageError as mistake:  # a setting is wrong; waiting does not mend it
+                jobs.cancel(self.engine, job, str(mistake))
+                said.error("cannot be done", reason=str(mistake))
             except Exception as error:  # noqa: BLE001 - one run must not end the worker
                 jobs.retry(self.engine, job, f"{type(error).__name__}: see triage's log")
                 said.exception("failed unexpectedly; will be tried again")
+
+    def put_rounds(self) -> None:
+        """Keep the periodic work of this slot of time, unless another worker has done so."""
+        if time.monotonic() < self.next_rounds:
+            return
+        self.next_rounds = time.monotonic() + _ROUNDS_SECONDS
+        rounds = {
+            jobs.Kind.SWEEP: self.settings.sweep.every_seconds,
+            jobs.Kind.WATCH: self.settings.watch.every_seconds,
+            jobs.Kind.MEND: self.settings.after_renewal.every_seconds,
+        }
+        for kind, period in rounds.items():
+            if period:
+                jobs.put_round(self.engine, kind, period)
+
+    def carry_out(self, door: azdo.Door, job: Job) -> str:
+        """Do what a job is about. Returns what came of it, in one sentence."""
+        match job.kind:
+            case jobs.Kind.BUILD | jobs.Kind.RELEASE:
+                return triage(door, self.engine, self.known, self.ahead.run(door, job))
+            case jobs.Kind.INCIDENT:
+                return tell.incident(door, self.engine, self.known.policy, self.known.pages_url, job)
+            case jobs.Kind.MERGE:
+                return tell.merge(door, self.engine, job)
+            case jobs.Kind.MEND:
+                return mend.round_of(door, self.engine, self.known.policy, job)
+            case jobs.Kind.SWEEP:
+                return str(sweep.round_of(door, self.engine, self.settings.sweep))
+            case _:
+                raise Cancel(f"This version of triage knows no job of the kind {job.kind!r}.")
+
+
+class _Ahead:
+    """Reads the runs of a project that wait next in one request with the one that is due.
+
+    In a storm a run would otherwise cost two requests, not one; each worker throws away what others do.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.read: dict[str, Run] = {}
+        self.read_at = 0.0
+
+    def run(self, door: azdo.Door, job: Job) -> Run:
+        """Return the run that a job is about, at most `_AHEAD_SECONDS` old."""
+        ref = _ref(job)
+        if time.monotonic() > self.read_at + _AHEAD_SECONDS:
+            self.read = {}
+        if found := self.read.pop(str(ref), None):
+            return found
+        numbers = jobs.beside(self.engine, job, _AHEAD_MAX) if ref.kind == "build" else []
+        if len(numbers) < _AHEAD_MIN:
+            return door.run(ref)
+        runs = door.runs(ref.project, [ref.id, *numbers])
+        self.read = {str(run.ref): run for run in runs if run.status == "completed"}
+        self.read_at = time.monotonic()
+        return self.read.pop(str(ref), None) or door.run(ref)
 
 
 class _Heartbeat:
@@ -279,7 +344,7 @@ class _Heartbeat:
             try:
                 jobs.extend(self.engine, self.job)
             except SQLAlchemyError:
-                log.warning("a lease could not be extended; the database may be away", run=self.job.run_key)
+                log.warning("a lease could not be extended; the database may be away", job=self.job.key)
 
 
 @contextmanager

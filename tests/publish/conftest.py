@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests import findings
-from triage import azdo, plan, publish
+from triage import acts, azdo, plan, publish
 from triage.domain import RunRef
 from triage.sandbox import server
 from triage.sandbox.organisation import Organisation, Project
@@ -16,8 +16,9 @@ from triage.sandbox.organisation import Organisation, Project
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from triage.acts import Act
     from triage.domain import Finding, Run
-    from triage.plan import Action, Policy
+    from triage.plan import Policy
     from triage.publish import Outcome
 
 TAG = "triage-0123456789ab"
@@ -32,13 +33,18 @@ class Stage:
     organisation: Organisation
     project: Project
 
-    def do(self, action: Action, *, attempts: int = 1, policy: Policy = POLICY) -> Outcome:
+    def do(self, action: Act, *, attempts: int = 1, policy: Policy = POLICY) -> Outcome:
         return publish.carry_out(self.door, action, attempts=attempts, policy=policy)
 
     def file(
         self, finding: Finding | None = None, *, attempts: int = 1, policy: Policy = POLICY
     ) -> dict[str, Any]:
-        action = plan.FileWorkItem(finding or self.finding(), TAG, "http://127.0.0.1:8080/incidents/5")
+        action = acts.FileWorkItem(
+            finding or self.finding(),
+            publish.title(finding or self.finding()),
+            TAG,
+            "http://127.0.0.1:8080/incidents/5",
+        )
         return self.project.work_items[int(self.do(action, attempts=attempts, policy=policy).remote_id)]
 
     def finding(self, of_run: Run | None = None, **changes: Any) -> Finding:

@@ -4,84 +4,102 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
+from sqlmodel import Session, select, update
 
 from tests import findings
 from tests.publish.conftest import POLICY, Stage
-from triage import azdo, db, match, plan, publish, record, renewal, worker
+from triage import acts, azdo, db, jobs, plan, publish, record, tell
+from triage.db import Incident, Job
 from triage.errors import RetryLater, Snooze
-from triage.owner import Fallback
 from triage.sandbox.organisation import Fault
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
     from sqlalchemy.engine import Engine
 
     from triage.domain import Finding
 
-
-@pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    engine = db.open_engine(f"sqlite:///{tmp_path}/triage.db")
-    db.migrate(engine)
-    yield engine
-    engine.dispose()
+PROMPT = replace(POLICY, group_wait=timedelta(0), group_interval=timedelta(0))
 
 
-@pytest.fixture
-def known() -> worker.Knowledge:
-    return worker.Knowledge(
-        pack=match.load_pack(),
-        recipes=renewal.load(),
-        owners=None,
-        fallback=Fallback(team=None, area=None, assignee=None),
-        policy=POLICY,
-        pages_url="http://127.0.0.1:8080",
-    )
+def record_it(engine: Engine, stage: Stage, finding: Finding, policy: plan.Policy = PROMPT) -> None:
+    tag = plan.incident_tag(stage.organisation.url, plan.incident_key(finding))
+    record.finding(engine, finding, tag=tag, title=publish.title(finding), fingerprint="", policy=policy)
 
 
-def recorded(engine: Engine, stage: Stage, finding: Finding) -> record.Recorded:
-    key = plan.incident_key(finding)
-    tag = plan.incident_tag(stage.organisation.url, key)
-    return record.finding(engine, finding, key=key, tag=tag, title=publish.title(finding))
+def telling(engine: Engine, worker: str = "one") -> Job:
+    job = jobs.claim(engine, worker)
+    assert job is not None
+    assert job.kind == jobs.Kind.INCIDENT
+    return job
 
 
-def test_a_worker_that_finds_the_item_filed_meanwhile_still_links_its_run(
-    engine: Engine, known: worker.Knowledge, stage: Stage
-) -> None:
-    here = stage.finding()
+def tell_it(door: azdo.Door, engine: Engine, job: Job) -> None:
+    tell.incident(door, engine, PROMPT, "http://127.0.0.1:8080", job)
+    assert jobs.complete(engine, job, "told")
+
+
+def the_incident(engine: Engine) -> Incident:
+    with Session(engine, expire_on_commit=False) as session:
+        return session.exec(select(Incident)).one()
+
+
+def test_all_that_fails_before_the_telling_is_told_at_once(engine: Engine, stage: Stage) -> None:
+    for number in range(41, 44):
+        run = findings.run(number, pipeline_id=number, pipeline_name=f"shop-{number}")
+        record_it(engine, stage, stage.finding(run))
+    tell_it(stage.door, engine, telling(engine))
+    assert jobs.claim(engine, "one") is None
+    (item,) = stage.project.work_items.values()
+    linked = {each["url"] for each in item["relations"] if each["rel"] == "ArtifactLink"}
+    assert linked == {f"vstfs:///Build/Build/{number}" for number in (41, 42, 43)}
+    assert item["rev"] == 1
+    assert {tags[0] for tags in stage.project.build_tags.values()} == {"expired-credential"}
+    assert len(stage.project.build_tags) == 3
+
+
+def test_what_fails_during_the_telling_is_told_by_the_next(engine: Engine, stage: Stage) -> None:
+    record_it(engine, stage, stage.finding())
+    first = telling(engine)
+    record.begin_telling(engine, first.incident_id or 0, 0)
     there = stage.finding(findings.run(42, pipeline_id=8, pipeline_name="shop-test"))
-    seen_here, seen_there = recorded(engine, stage, here), recorded(engine, stage, there)
-    worker._act(stage.door, engine, known, here, seen_here, worker="one")
-    worker._act(stage.door, engine, known, there, seen_there, worker="two")
+    record_it(engine, stage, there)
+    second = telling(engine, "two")
+    tell_it(stage.door, engine, first)
+    tell_it(stage.door, engine, second)
     (item,) = stage.project.work_items.values()
     linked = {each["url"] for each in item["relations"] if each["rel"] == "ArtifactLink"}
     assert linked == {"vstfs:///Build/Build/41", "vstfs:///Build/Build/42"}
+
+
+def test_a_finding_told_twice_counts_once(engine: Engine, stage: Stage) -> None:
+    for _ in range(3):
+        record_it(engine, stage, stage.finding())
+    assert the_incident(engine).run_count == 1
 
 
 @pytest.mark.parametrize(
     "path", [r"/tags/", r"/wit/workitems/\$", r"/threads$"], ids=["tag", "work item", "thread"]
 )
 @pytest.mark.parametrize("lose_reply", [True, False], ids=["reply lost", "refused"])
-def test_a_run_tried_again_after_a_fault_leaves_one_of_each(
+def test_a_telling_tried_again_after_a_fault_leaves_one_of_each(
     engine: Engine,
-    known: worker.Knowledge,
     stage: Stage,
     path: str,
     lose_reply: bool,  # noqa: FBT001
 ) -> None:
-    finding = stage.finding(findings.pull_request_run())
+    record_it(engine, stage, stage.finding(findings.pull_request_run()))
     for method in ("POST", "PUT"):
         fault = Fault(method, path, status=None if lose_reply else 500, lose_reply=lose_reply)
         stage.organisation.faults.append(fault)
+    job = telling(engine)
     with pytest.raises(RetryLater):
-        worker._act(stage.door, engine, known, finding, recorded(engine, stage, finding), worker="one")
-    for _ in range(3):
-        worker._act(stage.door, engine, known, finding, recorded(engine, stage, finding), worker="two")
+        tell_it(stage.door, engine, job)
+    tell_it(stage.door, engine, job)
     assert stage.project.build_tags[41] == ["expired-credential"]
     assert len(stage.project.work_items) == 1
     (thread,) = stage.threads
@@ -89,26 +107,27 @@ def test_a_run_tried_again_after_a_fault_leaves_one_of_each(
     assert f"/_workitems/edit/{number}" in thread["comments"][0]["content"]
 
 
-def test_two_runs_of_a_pull_request_at_once_leave_one_thread(
-    engine: Engine, known: worker.Knowledge, stage: Stage
-) -> None:
-    runs = [stage.finding(findings.pull_request_run(number)) for number in (41, 42)]
-    seen = [recorded(engine, stage, finding) for finding in runs]
+def test_two_tellings_of_a_pull_request_at_once_leave_one_thread(engine: Engine, stage: Stage) -> None:
+    told = []
+    for number in (41, 42):
+        record_it(engine, stage, stage.finding(findings.pull_request_run(number)))
+        told.append(telling(engine, f"worker-{number}"))
+        record.begin_telling(engine, told[-1].incident_id or 0, len(told) - 1)
     stage.organisation.faults.append(Fault("GET", "/threads$", delay_seconds=0.5))
     later: list[Snooze] = []
 
-    def act(number: int) -> None:
+    def act(job: Job) -> None:
         door = azdo.connect(stage.organisation.url, "played")
-        for _ in range(20):
+        for _ in range(50):
             try:
-                worker._act(door, engine, known, runs[number], seen[number], worker=f"worker-{number}")
+                tell_it(door, engine, job)
             except Snooze as busy:
                 later.append(busy)
                 time.sleep(0.1)
             else:
                 return
 
-    threads = [threading.Thread(target=act, args=(number,)) for number in (0, 1)]
+    threads = [threading.Thread(target=act, args=(job,)) for job in told]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -116,3 +135,63 @@ def test_two_runs_of_a_pull_request_at_once_leave_one_thread(
     assert later
     assert len(stage.threads) == 1
     assert len(stage.project.work_items) == 1
+    assert the_incident(engine).run_count == 2
+
+
+def test_a_storm_of_one_pipeline_leaves_few_revisions(engine: Engine, stage: Stage) -> None:
+    for number in range(41, 44):
+        record_it(engine, stage, stage.finding(findings.run(number)))
+        tell_it(stage.door, engine, telling(engine))
+    (item,) = stage.project.work_items.values()
+    assert item["rev"] == 1
+    for number in range(100, 110):
+        stage.project.builds[number] = {"id": number, "result": "failed", "status": "completed"}
+        record_it(engine, stage, stage.finding(findings.run(number)))
+    tell_it(stage.door, engine, telling(engine))
+    (item,) = stage.project.work_items.values()
+    assert item["rev"] == 2
+    assert the_incident(engine).item_count == 13
+
+
+def test_a_project_gets_no_more_items_than_it_can_take_and_then_one_digest(
+    engine: Engine, stage: Stage
+) -> None:
+    thrifty = replace(PROMPT, items_per_project_hour=2)
+    for number in range(1, 7):
+        other = findings.connection(id=f"b460b0f8-0000-4000-8000-{number:012}", name=f"arm-{number}")
+        run = findings.run(41, pipeline_id=number)
+        found = stage.finding(run, attribution=replace(findings.finding().attribution, connection=other))
+        record_it(engine, stage, found, thrifty)
+        job = telling(engine)
+        tell.incident(stage.door, engine, thrifty, "http://127.0.0.1:8080", job)
+        assert jobs.complete(engine, job, "told")
+    titles = [str(item["fields"]["System.Title"]) for item in stage.project.work_items.values()]
+    assert [("arm-" in title) for title in titles] == [True, True, False]
+    digest = list(stage.project.work_items)[2]
+    with Session(engine) as session:
+        numbers = [row.work_item for row in session.exec(select(Incident).order_by(Incident.id))]  # type: ignore[arg-type]
+    assert numbers[2:] == [digest] * 4
+
+
+def test_an_item_filed_twice_is_closed_but_for_the_one_that_triage_knows(
+    engine: Engine, stage: Stage
+) -> None:
+    record_it(engine, stage, stage.finding())
+    tell_it(stage.door, engine, telling(engine))
+    incident = the_incident(engine)
+    stage.organisation.search_lag_seconds = 60  # another triage files it, too, and neither can know
+    other = acts.FileWorkItem(
+        stage.finding(), publish.title(stage.finding()), incident.tag, "http://127.0.0.1:8080/incidents/5"
+    )
+    double = int(stage.do(other).remote_id)
+    stage.organisation.search_lag_seconds = 0
+    with Session(engine) as session, session.begin():
+        session.exec(update(Job).values(available_at=db.now()))
+    job = jobs.claim(engine, "one")
+    assert job is not None
+    assert job.kind == jobs.Kind.MERGE
+    assert tell.merge(stage.door, engine, job) == f"Closed, as filed twice: {double}."
+    items = stage.project.work_items
+    assert items[incident.work_item or 0]["fields"]["System.State"] == "New"
+    assert items[double]["fields"]["System.State"] == "Closed"
+    assert tell.merge(stage.door, engine, job) == "Filed once, as it should be."

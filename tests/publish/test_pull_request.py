@@ -8,8 +8,8 @@ import pytest
 
 from tests import findings
 from tests.publish.conftest import TAG, Stage
+from triage.acts import PostThread, TagRun
 from triage.errors import RetryLater
-from triage.plan import PostThread, TagRun
 from triage.sandbox.organisation import Fault
 
 
@@ -97,5 +97,5 @@ def test_the_thread_is_seen_at_its_pull_request(stage: Stage) -> None:
 
 def test_a_run_is_tagged_once_however_often_it_is_done(stage: Stage) -> None:
     for attempts in (1, 2, 3):
-        stage.do(TagRun(stage.finding(), "expired-credential"), attempts=attempts)
+        stage.do(TagRun(stage.finding().run, "expired-credential"), attempts=attempts)
     assert stage.project.build_tags[41] == ["expired-credential"]

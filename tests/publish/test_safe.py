@@ -144,7 +144,7 @@ def test_evidence_is_short_and_obeyed_by_nobody(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-@pytest.mark.parametrize("sink", ["work item", "another run", "still failing", "thread"])
+@pytest.mark.parametrize("sink", ["work item", "further runs", "still failing", "thread"])
 def test_a_whole_message_has_the_shape_and_the_links_it_has_with_tame_names(sink: str, text: str) -> None:
     tame, hostile = _message(sink, "tame"), _message(sink, text)
     assert kinds(hostile) == kinds(tame)
@@ -152,7 +152,7 @@ def test_a_whole_message_has_the_shape_and_the_links_it_has_with_tame_names(sink
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-@pytest.mark.parametrize("sink", ["work item", "another run", "still failing"])
+@pytest.mark.parametrize("sink", ["work item", "adopted", "further runs", "still failing"])
 def test_as_html_it_has_the_tags_and_links_it_has_with_tame_names(sink: str, text: str) -> None:
     tame, hostile = seen(messages.html(_message(sink, "tame"))), seen(messages.html(_message(sink, text)))
     assert hostile.tags == tame.tags
@@ -177,9 +177,11 @@ def _message(sink: str, name: str) -> str:
     match sink:
         case "work item":
             return messages.work_item(finding, incident_tag="triage-0", incident_page="http://127.0.0.1/i/1")
-        case "another run":
-            return messages.another_run(finding)
+        case "adopted":
+            return messages.adopted(finding.run)
+        case "further runs":
+            return messages.further_runs((finding.run,), 3, 1000, "http://127.0.0.1/i/1")
         case "still failing":
-            return messages.still_failing(finding)
+            return messages.still_failing(finding.run)
         case _:
             return messages.thread(finding, work_item_url=None, work_item=None, marker="triage-0")

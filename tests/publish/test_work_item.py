@@ -9,9 +9,9 @@ import pytest
 
 from tests import findings
 from tests.publish.conftest import POLICY, TAG, Stage
+from triage.acts import FileWorkItem, TellClosed, UpdateWorkItem
 from triage.domain import Owner, OwnerMethod
 from triage.errors import RetryLater
-from triage.plan import FileWorkItem, LinkRun, TellClosed
 from triage.sandbox.organisation import Fault, minutes_ago
 
 if TYPE_CHECKING:
@@ -156,13 +156,14 @@ def test_another_pipelines_run_is_linked_with_one_comment_and_nothing_is_overwri
         "System.AssignedTo": {"uniqueName": "team@contoso.example"},
     }
     item["fields"].update(by_hand)
-    stage.do(LinkRun(another_pipeline(stage), item["id"]))
+    stage.do(further(stage, item["id"]))
     item = stage.project.work_items[item["id"]]
     assert ("ArtifactLink", "vstfs:///Build/Build/42") in links(item)
     assert {name: item["fields"][name] for name in by_hand} == by_hand
     assert item["rev"] == 2
     (comment,) = said(stage, item["id"])
-    assert "another pipeline" in comment
+    assert "12 runs" in comment
+    assert "shop-test" in comment
     patch = stage.writes("/wit/workitems/")[-1]["body"]
     assert patch[0] == {"op": "test", "path": "/rev", "value": 1}
 
@@ -170,7 +171,7 @@ def test_another_pipelines_run_is_linked_with_one_comment_and_nothing_is_overwri
 def test_linking_a_run_twice_is_linking_it_once(stage: Stage) -> None:
     item = stage.file()
     for _ in range(3):
-        stage.do(LinkRun(another_pipeline(stage), item["id"]), attempts=2)
+        stage.do(further(stage, item["id"]), attempts=2)
     assert stage.project.work_items[item["id"]]["rev"] == 2
 
 
@@ -186,17 +187,17 @@ def test_an_edit_in_between_is_looked_at_before_writing_again(stage: Stage) -> N
             headers={"Content-Type": "application/json"},
         )
     )
-    assert "told" in stage.do(LinkRun(another_pipeline(stage), item["id"])).detail
+    assert "told" in stage.do(further(stage, item["id"])).detail
 
 
 def test_an_item_that_somebody_deleted_is_left_alone(stage: Stage) -> None:
-    assert "gone" in stage.do(LinkRun(another_pipeline(stage), 999)).detail
-    assert "gone" in stage.do(TellClosed(later_run(stage), 999)).detail
+    assert "gone" in stage.do(further(stage, 999)).detail
+    assert "gone" in stage.do(closed(stage, 999)).detail
 
 
 def test_an_open_item_hears_nothing_of_further_runs(stage: Stage) -> None:
     item = stage.file()
-    stage.do(TellClosed(later_run(stage), item["id"]))
+    stage.do(closed(stage, item["id"]))
     assert stage.project.work_items[item["id"]]["rev"] == 1
 
 
@@ -205,7 +206,7 @@ def test_an_item_closed_while_runs_go_on_failing_is_told_so_once(stage: Stage) -
     stage.project.work_items[number]["fields"]["System.State"] = "Closed"
     stage.project.work_items[number]["fields"]["System.ChangedDate"] = "2026-01-01T00:00:00.1234567Z"
     for _ in range(3):
-        stage.do(TellClosed(later_run(stage), number))
+        stage.do(closed(stage, number))
     item = stage.project.work_items[number]
     assert item["rev"] == 2
     assert item["fields"]["System.State"] == "Closed"
@@ -217,7 +218,7 @@ def test_an_item_closed_while_runs_go_on_failing_is_told_so_once(stage: Stage) -
 def test_a_run_that_failed_before_the_item_was_closed_says_nothing(stage: Stage) -> None:
     number = stage.file()["id"]
     stage.project.work_items[number]["fields"]["System.State"] = "Closed"
-    stage.do(TellClosed(later_run(stage, minutes=30), number))
+    stage.do(closed(stage, number, minutes=30))
     assert stage.project.work_items[number]["rev"] == 1
 
 
@@ -249,8 +250,17 @@ def test_a_relation_that_somebody_added_in_between_is_fine(stage: Stage) -> None
     stage.organisation.faults.append(
         Fault("PATCH", "/wit/workitems/", status=400, body=body, headers={"Content-Type": "application/json"})
     )
-    assert "knew the run" in stage.do(LinkRun(another_pipeline(stage), item["id"])).detail
+    assert "knew the run" in stage.do(further(stage, item["id"])).detail
+
+
+def further(stage: Stage, number: int) -> UpdateWorkItem:
+    runs = (another_pipeline(stage).run,)
+    return UpdateWorkItem(runs, 0, 12, findings.PROJECT, number, "http://127.0.0.1:8080/incidents/5")
+
+
+def closed(stage: Stage, number: int, **keywords: Any) -> TellClosed:
+    return TellClosed(later_run(stage, **keywords).run, findings.PROJECT, number)
 
 
 def stage_action(stage: Stage) -> FileWorkItem:
-    return FileWorkItem(stage.finding(), TAG, "http://127.0.0.1:8080/incidents/5")
+    return FileWorkItem(stage.finding(), "[triage] It has expired", TAG, "http://127.0.0.1:8080/incidents/5")

@@ -8,10 +8,9 @@ import pytest
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
 
-from triage import config, db, web
+from triage import config, web
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from sqlalchemy.engine import Engine
@@ -24,14 +23,6 @@ def settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> config.Settings
         azure_devops=config.AzureDevOps(url="https://dev.azure.com/FabrikamFiber"),
         hook=config.Hook(password=SecretStr("open sesame"), header_value=SecretStr("knock knock")),
     )
-
-
-@pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    made = db.open_engine(f"sqlite:///{tmp_path}/triage.db")
-    db.migrate(made)
-    yield made
-    made.dispose()
 
 
 @pytest.fixture

@@ -68,6 +68,7 @@ def incident(engine: Engine) -> int:
                 }
             ),
             work_item=9,
+            run_count=1,
             work_item_url="https://dev.azure.com/FabrikamFiber/Shop/_workitems/edit/9",
         )
         session.add_all([run, row])

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Engine
 
+# These pages read no database: one kind is enough.
+pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
 SHIPPED = "acr-unauthorized-nearby"
 ATTACK = "<script>alert(1)</script>"
 

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import UTC
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from triage.azdo import releases, shapes, urls
 from triage.azdo.memory import Memory
 from triage.azdo.wire import NotThere, Wire
+from triage.domain import RunRef
 from triage.errors import AccessRefused, Cancel, RetryLater
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
 
-    from triage.domain import Connection, Identity, Run, RunRef, TimelineRecord
+    from triage.domain import Connection, Identity, Run, TimelineRecord
 
 # Resource areas and locations, as the SDK's clients name them (azure-devops 7.1.0b4).
 _BUILD = "965220d5-5bb9-42cf-8d67-9b146df2a5a4"
@@ -31,6 +33,7 @@ _TIMELINE = (_BUILD, "8baac422-4c6e-4de5-8532-db96d92acffa", "7.1-preview.2")
 _LOGS = (_BUILD, "35a80daf-7f30-45fc-86e8-6b813d9c90df", "7.1-preview.2")
 _DEFINITIONS = (_BUILD, "dbeaf647-6167-421a-bda9-c9327b25e2e6", "7.1-preview.7")
 _TAGS = (_BUILD, "6e6114b2-8161-44c8-8f6c-c5505782427f", "7.1-preview.3")
+_STAGES = (_BUILD, "b8aac6c9-744b-46e1-88fc-3550969f9313", "7.1-preview.1")
 _ENDPOINTS = (_ENDPOINT, "e85f1c62-adfc-4b74-b618-11a150fb195e", "7.1-preview.4")
 _HISTORY = (_ENDPOINT, "10a16738-9299-4cd1-9a81-fd23ad6200d0", "7.1-preview.1")
 _CREATE = (_WORK, "62d3d110-0047-428c-ad3c-4fe872c91c74", "7.1-preview.3")
@@ -51,6 +54,14 @@ _USABLE = (_BUILD, "ea623316-1967-45eb-89ab-e9e6110cf2d6", "7.1-preview.1")
 _USABLE_BY_ALL = (_BUILD, "398c85bc-81aa-4822-947c-a194a05f0fef", "7.1-preview.1")
 _PREVIEW = ("", "53df2d18-29ea-46a9-bee0-933540f80abf", "7.1-preview.1")
 _IDENTITIES = (_IDENTITY, "28010c54-d0c0-4c89-a5b0-1c9e188b9fb7", "7.1-preview.1")
+
+_PROJECTS = (
+    "79134c72-4a58-4b42-976c-04e7115f32bf",
+    "603fe2ac-9723-48b9-88ad-09305aa6c6e1",
+    "7.1-preview.4",
+)
+_PROJECTS_PAGE, _PROJECTS_MAX = 500, 10_000
+_RUNS_PAGE, _RUNS_PAGES_MAX = 200, 500
 
 _PATCH = "application/json-patch+json"
 _YAML_MAX = 4 * 1024 * 1024
@@ -129,6 +140,52 @@ class Door:
         project = shapes.text(shapes.child(body, "project"), "name") or ref.project
         return shapes.run(ref, body, self.run_url(project, ref.id))
 
+    def runs(self, project_id: str, numbers: Sequence[int]) -> tuple[Run, ...]:
+        """Return those of these runs that exist, read in one request; at most a hundred."""
+        query = {"buildIds": ",".join(map(str, numbers))}
+        body = self._wire.get(*_BUILDS, route={"project": project_id}, query=query)
+        found = []
+        for each in shapes.items(body, "value"):
+            number = shapes.whole(each, "id")
+            if number is not None:
+                project = shapes.text(shapes.child(each, "project"), "name") or project_id
+                found.append(shapes.run(RunRef(project_id, number), each, self.run_url(project, number)))
+        return tuple(found)
+
+    def projects(self) -> tuple[tuple[str, str], ...]:
+        """Return the id and name of each project that the token may see."""
+        found: list[tuple[str, str]] = []
+        for _ in range(_PROJECTS_MAX // _PROJECTS_PAGE):
+            query = {"$top": _PROJECTS_PAGE, "$skip": len(found)}
+            listed = shapes.items(self._wire.get(*_PROJECTS, query=query), "value")
+            found += [(shapes.text(each, "id").lower(), shapes.text(each, "name")) for each in listed]
+            if len(listed) < _PROJECTS_PAGE:
+                break
+        return tuple((number, name) for number, name in found if urls.GUID.match(number))
+
+    def failed_runs(self, project_id: str, since: datetime, until: datetime) -> Iterator[Run]:
+        """Yield the runs of a project that failed in a time, the first to end first."""
+        for result in ("failed", "partiallySucceeded"):
+            query: dict[str, str | int] = {
+                "statusFilter": "completed",
+                "resultFilter": result,
+                "minTime": _wire_time(since),
+                "maxTime": _wire_time(until),
+                "queryOrder": "finishTimeAscending",
+                "$top": _RUNS_PAGE,
+            }
+            for _ in range(_RUNS_PAGES_MAX):
+                body, headers = self._wire.send("GET", *_BUILDS, route={"project": project_id}, query=query)
+                for each in shapes.items(body, "value"):
+                    number = shapes.whole(each, "id")
+                    if number is not None:
+                        ref = RunRef(project_id, number)
+                        yield shapes.run(ref, each, self.run_url(project_id, number))
+                token = headers.get("X-MS-ContinuationToken")
+                if not token:
+                    break
+                query = {**query, "continuationToken": token}
+
     def timeline(self, ref: RunRef, timeline_id: str | None = None) -> tuple[TimelineRecord, ...]:
         """Return the records of a run's last attempt, or of another timeline; none for a run without jobs.
 
@@ -201,6 +258,39 @@ class Door:
     def add_tag(self, ref: RunRef, tag: str) -> None:
         """Tag a run; doing it twice is doing it once."""
         self._wire.send("PUT", *_TAGS, route={"project": ref.project, "buildId": ref.id, "tag": tag})
+
+    def change_tags(self, ref: RunRef, *, add: str, remove: str) -> None:
+        """Put one tag on a run and take another off; doing it twice is doing it once."""
+        route: dict[str, str | int] = {"project": ref.project, "buildId": ref.id}
+        change = {"tagsToAdd": [add], "tagsToRemove": [remove]}
+        self._wire.send("PATCH", *_TAGS, route=route, content=change)
+
+    def retry_stage(self, ref: RunRef, stage: str) -> None:
+        """Run the failed jobs of a stage again, and the stages that wait for it."""
+        self._wire.send(
+            "PATCH",
+            *_STAGES,
+            route={"project": ref.project, "buildId": ref.id, "stageRefName": stage},
+            content={"state": "retry", "forceRetryAllJobs": False},
+        )
+
+    def succeeded_runs(self, project_id: str, pipeline_id: int, since: datetime) -> tuple[Run, ...]:
+        """Return the newest runs of a pipeline that succeeded since, a page of them."""
+        query: dict[str, str | int] = {
+            "definitions": pipeline_id,
+            "statusFilter": "completed",
+            "resultFilter": "succeeded",
+            "minTime": _wire_time(since),
+            "queryOrder": "finishTimeDescending",
+            "$top": 5,
+        }
+        body = self._wire.get(*_BUILDS, route={"project": project_id}, query=query)
+        found = [(shapes.whole(each, "id"), each) for each in shapes.items(body, "value")]
+        return tuple(
+            shapes.run(RunRef(project_id, number), each, self.run_url(project_id, number))
+            for number, each in found
+            if number is not None
+        )
 
     # Service connections
 
@@ -570,6 +660,10 @@ class Door:
     def host(self) -> str:
         """Return the organisation's host."""
         return urlsplit(self.organization_url).hostname or ""
+
+
+def _wire_time(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def _pull(project_id: str, repository_id: str, pull_request: int) -> dict[str, str | int]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from datetime import UTC, datetime
 from typing import Any
+
+import msgspec
 
 from triage.domain import Connection, Identity, Issue, Run, RunRef, Task, TimelineRecord
 
@@ -53,6 +56,7 @@ def run(ref: RunRef, body: Any, page: str) -> Run:
             if text(each, "result") == "error"
         ),
         tags=tuple(str(tag) for tag in body.get("tags") or []),
+        asked=_asked(body),
     )
 
 
@@ -75,6 +79,14 @@ def record(body: Any) -> TimelineRecord:
         issues=tuple(_issue(each) for each in items(body, "issues")),
         error_count=whole(body, "errorCount") or 0,
     )
+
+
+def _asked(body: Any) -> str:
+    """Return the digest of the parameters and variables that a run was queued with, "" without any."""
+    given = [body.get("templateParameters") or None, text(body, "parameters") or None]
+    if given == [None, None]:
+        return ""
+    return hashlib.sha256(msgspec.json.encode(given, order="deterministic")).hexdigest()[:16]
 
 
 def _issue(body: Any) -> Issue:

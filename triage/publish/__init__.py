@@ -1,53 +1,71 @@
-"""8 act: carry out one action on Azure DevOps, safely when it may have been done already."""
+"""8 act: carry out one act on Azure DevOps, safely when it may have been done already."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, Any
 
-from triage.plan import FileWorkItem, LinkRun, PostThread, TagRun, TellClosed
+from triage import acts
+from triage.errors import Cancel
 from triage.publish import pull_request, work_item
 from triage.publish.messages import title
 from triage.publish.outcome import Outcome
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from triage.azdo import Door
-    from triage.plan import Action, Policy
+    from triage.plan import Policy
 
-__all__ = ["Outcome", "carry_out", "describe", "title"]
+__all__ = ["Outcome", "carry_out", "title"]
 
 
-def carry_out(door: Door, action: Action, *, attempts: int, policy: Policy) -> Outcome:
+def carry_out(door: Door, act: acts.Act, *, attempts: int, policy: Policy) -> Outcome:
     """Do it. `attempts` above 1 means that an earlier attempt may have done it, its reply lost."""
-    match action:
-        case TagRun(finding=finding, tag=tag):
-            door.add_tag(finding.run.ref, tag)
-            return Outcome(tag, finding.run.url, f"tagged {tag}")
-        case FileWorkItem():
-            return work_item.file(door, action, in_doubt=attempts > 1, policy=policy)
-        case LinkRun():
-            return work_item.link_run(door, action)
-        case TellClosed():
-            return work_item.tell_closed(door, action)
-        case PostThread():
-            return pull_request.post(door, action)
-        case _:
-            assert_never(action)
+    if isinstance(act, acts.FileWorkItem):
+        return work_item.file(door, act, policy, in_doubt=attempts > 1)
+    if isinstance(act, acts.FileNotice):
+        return work_item.file_notice(door, act, policy, in_doubt=attempts > 1)
+    if isinstance(act, acts.EndWorkItem):
+        return work_item.end(door, act, policy)
+    if isinstance(act, acts.ReopenWorkItem):
+        return work_item.reopen(door, act, policy)
+    return _BY_KIND[type(act)](door, act)
 
 
-def describe(action: Action) -> str:
-    """Return what an action would do, in one line."""
-    finding = action.finding
-    match action:
-        case TagRun(tag=tag):
-            return f"tag the run {tag}"
-        case FileWorkItem():
-            who = finding.owner.assignee or finding.owner.team or "nobody"
-            return f"file one work item in {finding.run.project_name}, assigned to {who}: {title(finding)}"
-        case LinkRun(work_item=number):
-            return f"add the run to work item {number}"
-        case TellClosed(work_item=number):
-            return f"say on work item {number} that it goes on, if somebody has closed it"
-        case PostThread():
-            return f"leave one thread on pull request {finding.run.pull_request}"
-        case _:
-            assert_never(action)
+def _tag(door: Door, act: acts.TagRun) -> Outcome:
+    try:
+        door.add_tag(act.run.ref, act.tag)
+    except Cancel as gone:  # kept too short by retention: the rest stands without
+        return Outcome("", act.run.url, f"not tagged: {gone}")
+    return Outcome(act.tag, act.run.url, f"tagged {act.tag}")
+
+
+def _mark_renewed(door: Door, act: acts.MarkRenewed) -> Outcome:
+    try:
+        door.change_tags(act.run.ref, add=act.renewed, remove=act.tag)
+    except Cancel as gone:
+        return Outcome("", act.run.url, f"not tagged: {gone}")
+    return Outcome(act.renewed, act.run.url, f"tagged {act.renewed}")
+
+
+def _rerun(door: Door, act: acts.RerunStages) -> Outcome:
+    """Run a run's failed stages again, unless somebody has done so."""
+    run = act.run
+    if not door.run(run.ref).failed:
+        return Outcome(str(run.ref.id), run.url, "had been run again already")
+    failed = [each for each in door.timeline(run.ref) if each.type == "Stage" and each.result == "failed"]
+    names = [each.identifier or each.ref_name or each.name for each in failed]
+    for name in names:
+        door.retry_stage(run.ref, name)
+    return Outcome(str(run.ref.id), run.url, f"run again: {', '.join(names) or 'nothing that failed'}")
+
+
+_BY_KIND: dict[type[acts.Act], Callable[[Door, Any], Outcome]] = {
+    acts.TagRun: _tag,
+    acts.UpdateWorkItem: work_item.update,
+    acts.TellClosed: work_item.tell_closed,
+    acts.PostThread: pull_request.post,
+    acts.EndThread: pull_request.end,
+    acts.MarkRenewed: _mark_renewed,
+    acts.RerunStages: _rerun,
+}

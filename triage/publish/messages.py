@@ -11,6 +11,9 @@ from triage.domain import Confidence, Verdict
 from triage.publish.safe import fenced, visible, words
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from triage.acts import Earlier
     from triage.domain import Attribution, Evidence, Finding, Recipe, Run
 
 _TITLE_MAX = 255
@@ -51,7 +54,40 @@ _STILL_FAILING = """\
 This item is closed, but the credential still breaks runs: {run} failed for the same reason \
 afterwards. Please look again. triage says this only once."""
 
-_ANOTHER_PIPELINE = "The same credential breaks another pipeline: {run}. Its run is linked to this item."
+_ENDED = """\
+**It works again.** {proof}{what}"""
+
+_WHAT_NOW = {
+    "close": " triage closes this item, and opens it again should a run fail of it soon.",
+    "resolve": " triage sets this item to resolved, and opens it again should a run fail of it soon.",
+    "comment": " Please close this item.",
+}
+
+_CAME_BACK = """\
+**It fails again.** {run} failed for the same reason after the credential had worked. Perhaps it was \
+renewed in one place only, or the pipeline uses an older copy."""
+
+_THREAD_END = """\
+**It works again.** {what} has been renewed: run the pipeline again.
+
+{marker}
+"""
+
+_DUPLICATE = """\
+This credential was filed twice at the same moment. Work item #{keep} stays, where its runs are told; \
+this one is closed."""
+
+_DIGEST_TITLE = "[triage] More credentials need renewal than triage files work items for"
+_DIGEST = """\
+Within an hour triage has filed {limit} work items in this project, and there are more credentials to \
+renew. **[All of them, with their owners and steps, are on triage's page]({page}).** triage files no \
+further items for now, so as not to bury your board.
+
+Several at once usually have one cause: a certificate or an identity that many connections share, or a \
+policy that has cut the lifetime of secrets. Look for it first. If your board can take more, raise \
+policy.items_per_project_hour."""
+
+_ADOPTED = "The credential of this item breaks {run}, which is linked to it."
 
 _THREAD = """\
 **{verdict}** Run {run} failed because {what}.
@@ -75,19 +111,31 @@ def title(finding: Finding) -> str:
     return f"{before} '{shown}' {state}"
 
 
-def work_item(finding: Finding, *, incident_tag: str, incident_page: str, remark: str = "") -> str:
+def work_item(
+    finding: Finding,
+    *,
+    incident_tag: str,
+    incident_page: str,
+    remark: str = "",
+    pipelines: Sequence[Run] = (),
+    count: int = 1,
+    earlier: Sequence[tuple[Earlier, str]] = (),
+) -> str:
     """Return the body of a work item, Markdown: what broke, whose, the steps, the evidence.
 
-    `remark` is a sentence of ours about how the item was filed, such as a refused assignee.
+    `remark` is a sentence of ours about how the item was filed, such as a refused assignee; `pipelines`
+    are the first runs of the pipelines it breaks, `count` how many runs it broke before it was filed,
+    `earlier` the times it had to be renewed before, each with the page of its work item.
     """
     parts = [
         _what_broke(finding),
         _doubts(finding),
         _reasons(finding, remark),
+        _before(finding, earlier),
         "## Renew it",
         _recipe(finding.recipe),
         "## What it breaks",
-        _affected(finding.run, incident_page),
+        _affected((finding.run, *pipelines), count, incident_page),
         "## Evidence",
         _evidence(finding),
         "## When it works again",
@@ -97,14 +145,49 @@ def work_item(finding: Finding, *, incident_tag: str, incident_page: str, remark
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def another_run(finding: Finding) -> str:
-    """Return the comment that tells a work item of another pipeline, Markdown."""
-    return _ANOTHER_PIPELINE.format(run=_run(finding.run))
+def adopted(run: Run) -> str:
+    """Return the comment on a work item that was there before triage knew of it, Markdown."""
+    return _ADOPTED.format(run=_run(run))
 
 
-def still_failing(finding: Finding) -> str:
+def duplicate(keep: int) -> str:
+    """Return the comment on a work item that was filed twice, Markdown."""
+    return _DUPLICATE.format(keep=keep)
+
+
+def digest(limit: int, page: str) -> tuple[str, str]:
+    """Return title and text of the work item that stands for all beyond the limit, Markdown."""
+    return _DIGEST_TITLE, _DIGEST.format(limit=limit, page=page)
+
+
+def further_runs(runs: Sequence[Run], more: int, count: int, incident_page: str) -> str:
+    """Return the comment that tells a work item of further runs, Markdown."""
+    listed = "\n".join(f"- {_run(run)}" for run in runs)
+    others = f"\n- and {more} more pipelines" if more else ""
+    told = f"This credential has broken **{_counted(count)}** so far. New since the last comment:"
+    return f"{told}\n\n{listed}{others}\n\n[All of them, on triage's page]({incident_page})."
+
+
+def still_failing(run: Run) -> str:
     """Return the comment on a work item that was closed too early, Markdown."""
-    return _STILL_FAILING.format(run=_run(finding.run))
+    return _STILL_FAILING.format(run=_run(run))
+
+
+def ended(proof: str, after: str) -> str:
+    """Return the comment on a work item whose credential works again, Markdown; `after` is the policy."""
+    return _ENDED.format(proof=proof, what=_WHAT_NOW[after])
+
+
+def came_back(run: Run) -> str:
+    """Return the comment on a work item that is opened again, Markdown."""
+    return _CAME_BACK.format(run=_run(run))
+
+
+def thread_end(finding: Finding, *, marker: str) -> str:
+    """Return the comment on a pull request whose pipeline can be run again, Markdown."""
+    connection = finding.connection
+    name = f"The credential of the service connection **{words(connection.name)}**" if connection else ""
+    return _THREAD_END.format(what=name or "The credential of this pipeline", marker=marker_line(marker))
 
 
 def thread(finding: Finding, *, work_item_url: str | None, work_item: int | None, marker: str) -> str:
@@ -152,11 +235,19 @@ def _what_broke(finding: Finding) -> str:
     return f"{what}**{_STATE[match.verdict]}**. {words(match.title)}; first seen in {_run(run)}{since}."
 
 
-def _affected(run: Run, incident_page: str) -> str:
-    return (
-        f"- {_run(run)} in project {words(run.project_name)}\n"
-        f"- [All runs it broke, on triage's page]({incident_page}); other pipelines are linked to this item."
+def _affected(runs: Sequence[Run], count: int, incident_page: str) -> str:
+    first_of = {run.pipeline_id: run for run in reversed(runs)}
+    listed = [f"- {_run(run)} in project {words(run.project_name)}" for run in reversed(first_of.values())]
+    so_far = f" ({count} when this was filed)" if count > 1 else ""
+    listed.append(
+        f"- [All runs it broke, on triage's page]({incident_page}){so_far}; other pipelines are linked to "
+        "this item."
     )
+    return "\n".join(listed)
+
+
+def _counted(runs: int) -> str:
+    return "1 run" if runs == 1 else f"{runs:,} runs"
 
 
 def _doubts(finding: Finding) -> str:
@@ -188,6 +279,23 @@ def _reasons(finding: Finding, remark: str) -> str:
     if remark:
         lines.append(f"- **How it was filed:** {remark}")
     return "\n".join(lines)
+
+
+def _before(finding: Finding, earlier: Sequence[tuple[Earlier, str]]) -> str:
+    """Return that it happened before, and the way out; "" when it did not."""
+    if not earlier:
+        return ""
+    lines = []
+    for each, page in earlier:
+        who = f", renewed by {words(each.renewed_by)}" if each.renewed_by else ""
+        until = f" to {each.closed_at:%Y-%m-%d}" if each.closed_at else ""
+        item = f", [work item {each.work_item}]({page})" if page else ""
+        lines.append(f"- {each.opened_at:%Y-%m-%d}{until}{who}{item}")
+    ways = [name for name, _ in finding.recipe.alternatives]
+    out = f" **Consider ending this for good: {ways[0]}; the steps are below.**" if ways else ""
+    times = "once" if len(earlier) == 1 else f"{len(earlier)} times"
+    told = f"This credential had to be renewed {times} before.{out}"
+    return "\n".join(["## It happened before", told, "", *lines])
 
 
 def _recipe(recipe: Recipe) -> str:

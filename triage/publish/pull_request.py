@@ -9,8 +9,8 @@ from triage.publish import messages
 from triage.publish.outcome import Outcome
 
 if TYPE_CHECKING:
+    from triage.acts import EndThread, PostThread
     from triage.azdo import Door, Thread
-    from triage.plan import PostThread
 
 _PROPERTY = "triage.key"
 
@@ -39,6 +39,26 @@ def post(door: Door, action: PostThread) -> Outcome:
     if text.strip() != content.strip():
         door.update_comment(*where, known.id, comment, content)
     return Outcome(str(known.id), page, f"thread on pull request {run.pull_request} brought up to date")
+
+
+def end(door: Door, action: EndThread) -> Outcome:
+    """Say in our thread that the credential works again; where it is gone, say nothing."""
+    run = action.finding.run
+    assert run.repository_id is not None  # noqa: S101 - plan ends no thread without
+    assert run.pull_request is not None  # noqa: S101
+    page = door.pull_request_url(run.project_name, run.repository_id, run.pull_request)
+    where = (run.project_id, run.repository_id, run.pull_request)
+    try:
+        known = _find(door.threads(*where), action.incident_tag)
+    except Cancel as gone:
+        return Outcome("", page, f"pull request {run.pull_request} cannot be read: {gone}")
+    if known is None or not _is_ours(known, action.incident_tag):
+        return Outcome("", page, "there is no thread of ours any more")
+    comment, text = known.comments[0]
+    content = messages.thread_end(action.finding, marker=action.incident_tag)
+    if text.strip() != content.strip():
+        door.update_comment(*where, known.id, comment, content)
+    return Outcome(str(known.id), page, f"told pull request {run.pull_request} that it works again")
 
 
 def _find(threads: list[Thread], marker: str) -> Thread | None:

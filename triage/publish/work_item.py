@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from triage.azdo import FieldRefused, RevisionConflict
 from triage.errors import Cancel, RetryLater
+from triage.plan import RENEWED
 from triage.publish import messages
 from triage.publish.outcome import Outcome
 from triage.publish.safe import visible, words
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from triage.acts import (
+        Earlier,
+        EndWorkItem,
+        FileNotice,
+        FileWorkItem,
+        ReopenWorkItem,
+        TellClosed,
+        UpdateWorkItem,
+    )
     from triage.azdo import Door, WorkItem
-    from triage.domain import Finding, Run
-    from triage.plan import FileWorkItem, LinkRun, Policy, TellClosed
+    from triage.domain import Run
+    from triage.plan import Policy
 
 _REPRO = "Microsoft.VSTS.TCM.ReproSteps"
 _DESCRIPTION = "System.Description"
@@ -30,37 +43,180 @@ _CLOSED_AT = (
 )
 
 
-def file(door: Door, action: FileWorkItem, *, in_doubt: bool, policy: Policy) -> Outcome:
+@dataclass(frozen=True)
+class _Draft:
+    """A work item to be filed."""
+
+    project: str
+    title: str
+    body: Callable[[str], str]  # Markdown, given a remark of ours on how it is filed
+    tags: tuple[str, ...]  # the last finds it again
+    assignees: tuple[str, ...] = ()  # the first that Azure DevOps accepts gets it
+    area: str | None = None
+    relations: tuple[dict[str, Any], ...] = ()
+
+
+def file(door: Door, action: FileWorkItem, policy: Policy, *, in_doubt: bool) -> Outcome:
     """Create the incident's work item, or adopt the one that is there.
 
     When an earlier attempt may have created it, the search index is given time to know.
     """
-    finding = action.finding
-    project = finding.run.project_id
-    if in_doubt:
-        time.sleep(policy.settle_seconds)
-    found = [door.work_item(project, number) for number in door.find_work_items(project, action.incident_tag)]
-    items = [item for item in found if item is not None and not _is_done(door, project, item)]
-    if not items:
-        return _outcome(_create(door, action, policy), "filed")
-    _tell(door, finding, items[0].id)
-    others = f" (the same incident: {', '.join(str(each.id) for each in items[1:])})" if items[1:] else ""
-    return _outcome(items[0], f"adopted{others}")
-
-
-def link_run(door: Door, action: LinkRun) -> Outcome:
-    """Link another pipeline's run to the work item, with one comment. People's edits stay."""
-    return _tell(door, action.finding, action.work_item)
-
-
-def tell_closed(door: Door, action: TellClosed) -> Outcome:
-    """Say once, on a work item that was closed before this run failed, that it goes on."""
     finding, project = action.finding, action.finding.run.project_id
+    there = _open_items(door, project, action.incident_tag, in_doubt=in_doubt, policy=policy)
+    if not there:
+        return _outcome(_create(door, _draft(door, action, policy), policy), "filed")
+    _tell(door, project, there[0].id, (finding.run, *action.pipelines), messages.adopted(finding.run))
+    others = f" (the same incident: {', '.join(str(each.id) for each in there[1:])})" if there[1:] else ""
+    return _outcome(there[0], f"adopted{others}")
+
+
+def file_notice(door: Door, action: FileNotice, policy: Policy, *, in_doubt: bool) -> Outcome:
+    """Create a work item of triage's own, or return the one that is there."""
+    if there := _open_items(door, action.project, action.notice_tag, in_doubt=in_doubt, policy=policy):
+        return _outcome(there[0], "is there already")
+    ending = messages.marker_line(action.notice_tag)
+    draft = _Draft(
+        project=action.project,
+        title=action.title,
+        body=lambda remark: "\n\n".join(part for part in (action.text, remark, ending) if part),
+        tags=("triage", policy.tag, action.notice_tag),
+        assignees=(policy.default_assignee,) if policy.default_assignee else (),
+    )
+    return _outcome(_create(door, draft, policy), "filed")
+
+
+def close(door: Door, project: str, number: int, said: str) -> Outcome:
+    """Close a work item of ours with a comment, unless somebody has done so. People's edits stay."""
+    return _move(door, project, number, said, ("Completed",), None)
+
+
+def end(door: Door, action: EndWorkItem, policy: Policy) -> Outcome:
+    """Say that it works again; close or resolve it where that is the policy. People's edits stay."""
+    wanted = {"close": ("Completed",), "resolve": ("Resolved", "Completed"), "comment": ()}
+    said = messages.ended(action.proof, policy.work_item_after)
+    tags = (policy.tag, RENEWED)
+    return _move(door, action.project, action.work_item, said, wanted[policy.work_item_after], tags)
+
+
+def reopen(door: Door, action: ReopenWorkItem, policy: Policy) -> Outcome:
+    """Open an item of ours again; one that a person holds open only hears of it."""
+    project = action.project
     for _ in range(_CONFLICTS_MAX):
         item = door.work_item(project, action.work_item)
         if item is None:
             return _gone(action.work_item)
-        if not _is_done(door, project, item) or _changed_after(item, finding.run):
+        link = _run_link(action.run)
+        if _is_linked(item, link):
+            return _outcome(item, "knew already that it fails again")
+        patch = [
+            {"op": "test", "path": "/rev", "value": item.revision},
+            _add("/relations/-", link),
+            _add("/fields/System.History", messages.html(messages.came_back(action.run))),
+            _tags(item, add=policy.tag, remove=RENEWED),
+        ]
+        state = _state_of(door, project, item, ("InProgress", "Proposed"))
+        if state and _category(door, project, item) in {"Completed", "Resolved"}:
+            patch.append(_add("/fields/System.State", state))
+        try:
+            return _outcome(door.update_work_item(project, item.id, patch), "opened again")
+        except RevisionConflict:
+            continue
+    raise RetryLater(f"Work item {action.work_item} changes faster than triage can write to it.")
+
+
+def _move(
+    door: Door,
+    project: str,
+    number: int,
+    said: str,
+    categories: tuple[str, ...],
+    tags: tuple[str, str] | None,
+) -> Outcome:
+    """Comment on an item and move it to a state of the first category there is, once."""
+    for _ in range(_CONFLICTS_MAX):
+        item = door.work_item(project, number)
+        if item is None:
+            return _gone(number)
+        is_told = tags is not None and tags[1] in _split(str(item.fields.get("System.Tags") or ""))
+        if is_told or _is_done(door, project, item):
+            return _outcome(item, "was ended already")
+        patch = [
+            {"op": "test", "path": "/rev", "value": item.revision},
+            _add("/fields/System.History", messages.html(said)),
+        ]
+        if tags is not None:
+            patch.append(_tags(item, add=tags[1], remove=tags[0]))
+        if state := _state_of(door, project, item, categories):
+            patch.append(_add("/fields/System.State", state))
+        try:
+            return _outcome(door.update_work_item(project, number, patch), "ended" if state else "told")
+        except RevisionConflict:
+            continue
+    raise RetryLater(f"Work item {number} changes faster than triage can write to it.")
+
+
+def _state_of(door: Door, project: str, item: WorkItem, categories: tuple[str, ...]) -> str | None:
+    """Return a state of the item's type that is of the first of these categories that has one."""
+    states = door.work_item_states(project, str(item.fields.get("System.WorkItemType")))
+    for category in categories:
+        for name, of in states.items():
+            if of == category:
+                return name
+    return None
+
+
+def _category(door: Door, project: str, item: WorkItem) -> str:
+    states = door.work_item_states(project, str(item.fields.get("System.WorkItemType")))
+    return states.get(str(item.fields.get("System.State")), "")
+
+
+def _is_linked(item: WorkItem, link: dict[str, Any]) -> bool:
+    return any(str(each.get("url")).lower() == link["url"].lower() for each in item.relations)
+
+
+def closed_at(door: Door, project: str, number: int) -> datetime | None:
+    """Return when somebody closed a work item, None while it is open or when it is gone."""
+    item = door.work_item(project, number)
+    if item is None or not _is_done(door, project, item):
+        return None
+    return _closed(item)
+
+
+def merge(door: Door, project: str, tag: str, keep: int) -> list[int]:
+    """Close what was filed a second time for an incident. Returns the numbers of what was closed.
+
+    Two that file at once, or a search index that lags behind, can leave two; the one that triage
+    knows stays.
+    """
+    numbers = door.find_work_items(project, tag)
+    found = [door.work_item(project, number) for number in numbers if number != keep]
+    doubles = [item.id for item in found if item is not None and not _is_done(door, project, item)]
+    for number in doubles:
+        close(door, project, number, messages.duplicate(keep))
+    return doubles
+
+
+def _open_items(door: Door, project: str, tag: str, *, in_doubt: bool, policy: Policy) -> list[WorkItem]:
+    if in_doubt:
+        time.sleep(policy.settle_seconds)
+    found = [door.work_item(project, number) for number in door.find_work_items(project, tag)]
+    return [item for item in found if item is not None and not _is_done(door, project, item)]
+
+
+def update(door: Door, action: UpdateWorkItem) -> Outcome:
+    """Tell the work item of further runs, in one revision. People's edits stay."""
+    said = messages.further_runs(action.runs, action.more, action.count, action.incident_page)
+    return _tell(door, action.project, action.work_item, action.runs, said)
+
+
+def tell_closed(door: Door, action: TellClosed) -> Outcome:
+    """Say once, on a work item that was closed before this run failed, that it goes on."""
+    run, project = action.run, action.project
+    for _ in range(_CONFLICTS_MAX):
+        item = door.work_item(project, action.work_item)
+        if item is None:
+            return _gone(action.work_item)
+        if not _is_done(door, project, item) or _changed_after(item, run):
             return _outcome(item, "needs no word")
         tags = str(item.fields.get("System.Tags") or "")
         if _STILL_FAILING in _split(tags):
@@ -68,7 +224,7 @@ def tell_closed(door: Door, action: TellClosed) -> Outcome:
         patch = [
             {"op": "test", "path": "/rev", "value": item.revision},
             _add("/fields/System.Tags", f"{tags}; {_STILL_FAILING}"),
-            _add("/fields/System.History", messages.html(messages.still_failing(finding))),
+            _add("/fields/System.History", messages.html(messages.still_failing(run))),
         ]
         try:
             return _outcome(door.update_work_item(project, item.id, patch), "told that it goes on")
@@ -77,22 +233,23 @@ def tell_closed(door: Door, action: TellClosed) -> Outcome:
     raise RetryLater(f"Work item {action.work_item} changes faster than triage can write to it.")
 
 
-def _tell(door: Door, finding: Finding, number: int) -> Outcome:
-    """Link a run to a work item and comment on it, once."""
-    project, link = finding.run.project_id, _run_link(finding.run)
+def _tell(door: Door, project: str, number: int, runs: tuple[Run, ...], said: str) -> Outcome:
+    """Link runs to a work item and comment on it, once: the links tell whether it was done."""
+    links = {link["url"].lower(): link for link in map(_run_link, runs)}
     for _ in range(_CONFLICTS_MAX):
         item = door.work_item(project, number)
         if item is None:
             return _gone(number)
-        if any(str(each.get("url")).lower() == link["url"].lower() for each in item.relations):
+        there = {str(each.get("url")).lower() for each in item.relations}
+        if links.keys() <= there:
             return _outcome(item, "knew the run already")
         patch = [
             {"op": "test", "path": "/rev", "value": item.revision},
-            _add("/relations/-", link),
-            _add("/fields/System.History", messages.html(messages.another_run(finding))),
+            *(_add("/relations/-", link) for url, link in links.items() if url not in there),
+            _add("/fields/System.History", messages.html(said)),
         ]
         try:
-            return _outcome(door.update_work_item(project, number, patch), "told of another run")
+            return _outcome(door.update_work_item(project, number, patch), "told of further runs")
         except RevisionConflict:
             continue  # somebody wrote in between: look again, then write
         except Cancel as refusal:
@@ -102,18 +259,26 @@ def _tell(door: Door, finding: Finding, number: int) -> Outcome:
     raise RetryLater(f"Work item {number} changes faster than triage can write to it.")
 
 
-def _create(door: Door, action: FileWorkItem, policy: Policy) -> WorkItem:
+def _create(door: Door, draft: _Draft, policy: Policy) -> WorkItem:
     """Create, giving way on each field that is refused: the item is filed in any case."""
-    finding = action.finding
-    kind, body_field = _type(door, finding.run.project_id, policy)
-    assignees = list(dict.fromkeys(a for a in (finding.owner.assignee, policy.default_assignee) if a))
-    area = finding.owner.area
+    kind, body_field = _type(door, draft.project, policy)
+    assignees, area = list(draft.assignees), draft.area
     markdown, remark = True, ""
     for _ in range(_REFUSALS_MAX + 1):
-        assignee = assignees[0] if assignees else None
-        patch = _patch(action, body_field, assignee, area, policy, markdown=markdown, remark=remark)
+        body = draft.body(remark)
+        fields = {
+            "System.Title": draft.title,
+            "System.Tags": "; ".join(draft.tags),
+            "System.AssignedTo": assignees[0] if assignees else None,
+            "System.AreaPath": area,
+            body_field: body if markdown else messages.html(body),
+        }
+        patch = [_add(f"/fields/{name}", value) for name, value in fields.items() if value]
+        if markdown:
+            patch.append(_add(f"/{_FORMAT}/{body_field}", "Markdown"))
+        patch += [_add("/relations/-", relation) for relation in draft.relations]
         try:
-            return door.create_work_item(finding.run.project_id, kind, patch)
+            return door.create_work_item(draft.project, kind, patch)
         except FieldRefused as refusal:
             if refusal.field == "System.AssignedTo" and assignees:
                 refused = words(assignees.pop(0))
@@ -144,40 +309,41 @@ def _type(door: Door, project: str, policy: Policy) -> tuple[str, str]:
     return kind, _REPRO if _REPRO in types[kind] else _DESCRIPTION
 
 
-def _patch(
-    action: FileWorkItem,
-    body_field: str,
-    assignee: str | None,
-    area: str | None,
-    policy: Policy,
-    *,
-    markdown: bool,
-    remark: str,
-) -> list[dict[str, Any]]:
+def _draft(door: Door, action: FileWorkItem, policy: Policy) -> _Draft:
     finding = action.finding
-    body = messages.work_item(
-        finding, incident_tag=action.incident_tag, incident_page=action.incident_page, remark=remark
-    )
-    fields = {
-        "System.Title": messages.title(finding),
-        "System.Tags": f"triage; {policy.tag}; {action.incident_tag}",
-        "System.AssignedTo": assignee,
-        "System.AreaPath": area,
-        body_field: body if markdown else messages.html(body),
-    }
-    patch = [_add(f"/fields/{name}", value) for name, value in fields.items() if value]
-    if markdown:
-        patch.append(_add(f"/{_FORMAT}/{body_field}", "Markdown"))
-    patch.append(_add("/relations/-", _run_link(finding.run)))
+    assignees = dict.fromkeys(a for a in (finding.owner.assignee, policy.default_assignee) if a)
+    runs = {run.ref: run for run in (finding.run, *action.pipelines)}
+    relations = [_run_link(run) for run in runs.values()]
     if finding.connection is not None:
         name = visible(finding.connection.name)
-        link = {
-            "rel": "Hyperlink",
-            "url": finding.connection.url,
-            "attributes": {"comment": f"Service connection {name}"},
-        }
-        patch.append(_add("/relations/-", link))
-    return patch
+        relations.append(
+            {
+                "rel": "Hyperlink",
+                "url": finding.connection.url,
+                "attributes": {"comment": f"Service connection {name}"},
+            }
+        )
+    return _Draft(
+        project=finding.run.project_id,
+        title=action.title,
+        body=lambda remark: messages.work_item(
+            finding,
+            incident_tag=action.incident_tag,
+            incident_page=action.incident_page,
+            remark=remark,
+            pipelines=action.pipelines,
+            count=action.count,
+            earlier=[(each, _page(door, finding.run.project_name, each)) for each in action.earlier],
+        ),
+        tags=("triage", policy.tag, action.incident_tag),
+        assignees=tuple(assignees),
+        area=finding.owner.area,
+        relations=tuple(relations),
+    )
+
+
+def _page(door: Door, project: str, earlier: Earlier) -> str:
+    return door.work_item_url(project, earlier.work_item) if earlier.work_item else ""
 
 
 def _add(path: str, value: Any) -> dict[str, Any]:
@@ -197,20 +363,28 @@ def _run_link(run: Run) -> dict[str, Any]:
 
 def _is_done(door: Door, project: str, item: WorkItem) -> bool:
     """Return whether a person has closed it; a process names its states as it likes."""
-    states = door.work_item_states(project, str(item.fields.get("System.WorkItemType")))
-    return states.get(str(item.fields.get("System.State"))) in {"Completed", "Removed"}
+    return _category(door, project, item) in {"Completed", "Removed"}
 
 
 def _changed_after(item: WorkItem, run: Run) -> bool:
     """Return whether the item was closed after the run failed, so that it may well be mended."""
+    closed = _closed(item)
+    return closed is not None and run.finished_at is not None and closed >= run.finished_at
+
+
+def _closed(item: WorkItem) -> datetime | None:
     told = next((str(item.fields[name]) for name in _CLOSED_AT if item.fields.get(name)), "")
-    if not told or run.finished_at is None:
-        return False
-    return datetime.fromisoformat(told) >= run.finished_at
+    return datetime.fromisoformat(told) if told else None
 
 
 def _split(tags: str) -> set[str]:
     return {tag.strip() for tag in tags.split(";")}
+
+
+def _tags(item: WorkItem, *, add: str, remove: str) -> dict[str, Any]:
+    tags = {*_split(str(item.fields.get("System.Tags") or "")), add} - {remove, ""}
+    # "add" would only add to what is there.
+    return {"op": "replace", "path": "/fields/System.Tags", "value": "; ".join(sorted(tags))}
 
 
 def _gone(number: int) -> Outcome:

@@ -184,7 +184,27 @@ def _properties(call: Call) -> Response:
     return JSONResponse({"count": len(kept), "value": kept})
 
 
+def _stage(call: Call) -> Response:
+    """Run a stage again: the run goes on from here; whoever plays it says how it ends."""
+    number = _run(call)
+    records = call.project.timelines.get(number, {}).get(call.project.current_timeline.get(number, ""), {})
+    wanted = call.values["stageRefName"]
+    names = [
+        each
+        for each in records.get("records") or []
+        if each["type"] == "Stage"
+        and wanted in {each.get("identifier"), each.get("refName"), each.get("name")}
+    ]
+    if not names:
+        raise Refusal(404, f"The stage {wanted} could not be found.", "StageNotFoundException")
+    if call.table().get("state") not in {"retry", 1, "cancel", 0}:
+        raise invalid("The state of a stage is changed to retry or cancel.")
+    call.project.builds[number] |= {"status": "inProgress", "result": None}
+    return Response(status_code=204)
+
+
 ROUTES: Routes = {
+    "stages": {"PATCH": _stage},
     "builds": {"GET": _builds},
     "definitions": {"GET": _definitions},
     "timelines": {"GET": _timeline},

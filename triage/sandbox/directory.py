@@ -39,7 +39,9 @@ def project_named(organisation: Organisation, name: str) -> Project:
 
 def _projects(call: Call) -> Response:
     if "projectId" not in call.values:
-        return listing([_project(call, each) for each in call.organisation.projects.values()])
+        start, top = call.asked("$skip", 0), call.asked("$top", 100)
+        known = list(call.organisation.projects.values())
+        return listing([_project(call, each) for each in known[start : start + top]])
     return JSONResponse(_project(call, project_named(call.organisation, call.values["projectId"])))
 
 

@@ -14,6 +14,7 @@ areas | e81700f7-3be2-46de-8624-2eb35882fcaa | Location | ResourceAreas | _apis/
 caller | 00d9565f-ed9c-4a06-9a50-00e7896ccab4 | Location | ConnectionData | _apis/{resource} | 1
 projects | 603fe2ac-9723-48b9-88ad-09305aa6c6e1 | core | projects | _apis/{resource}/{*projectId} | 4
 builds | 0cd358e1-9217-4d94-8269-1c1ee6f93dcf | build | Builds | {project}/_apis/{area}/{resource}/{buildId} | 7
+stages | b8aac6c9-744b-46e1-88fc-3550969f9313 | build | stages | {project}/_apis/{area}/builds/{buildId}/{resource}/{stageRefName} | 1
 timelines | 8baac422-4c6e-4de5-8532-db96d92acffa | build | Timeline | {project}/_apis/{area}/builds/{buildId}/{resource}/{timelineId} | 3
 logs | 35a80daf-7f30-45fc-86e8-6b813d9c90df | build | logs | {project}/_apis/{area}/builds/{buildId}/{resource}/{logId} | 2
 definitions | dbeaf647-6167-421a-bda9-c9327b25e2e6 | build | Definitions | {project}/_apis/{area}/{resource}/{definitionId} | 7

@@ -10,9 +10,9 @@ import binascii
 import hmac
 from typing import TYPE_CHECKING
 
+import anyio
 import structlog
 from fastapi import APIRouter, Request, Response
-from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 from sqlmodel import Session
 from starlette.requests import ClientDisconnect
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+_STORE_SECONDS = 8.0  # a database that says nothing for so long is away
 _DRAIN_BODIES = 8  # so many times the largest body is read and thrown away
 
 
@@ -50,7 +51,10 @@ def router(settings: Settings, engine: Engine) -> APIRouter:
             )
         body = await _read(request, settings.hook.max_body_bytes)
         try:
-            notice = await run_in_threadpool(store, engine, body, settings.azure_devops.url)
+            with anyio.fail_after(_STORE_SECONDS):
+                notice = await anyio.to_thread.run_sync(
+                    store, engine, body, settings.azure_devops.url, abandon_on_cancel=True
+                )
         except Exception:  # whatever it is: nothing is stored, so it must come again
             log.exception("event not stored; Azure DevOps is asked to send it again")
             return JSONResponse(

@@ -12,9 +12,9 @@ from fastapi import Path as PathParameter
 from fastapi.templating import Jinja2Templates
 from markdown_it import MarkdownIt
 from markupsafe import Markup
-from sqlmodel import Session, col, func, select
+from sqlmodel import Session, col, select
 
-from triage import db
+from triage import db, jobs
 from triage.db import Delivery, Effect, FindingRow, Incident, Job, TriagedRun
 from triage.jobs import State
 
@@ -22,6 +22,16 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
 
 _LIST_MAX = 100
+# How triage keeps track; nobody else's business.
+_INNER = {
+    "fingerprint",
+    "item_count",
+    "item_finding",
+    "run_count",
+    "snapshot",
+    "tellings",
+    "told_finding",
+}
 _MARKDOWN = MarkdownIt("commonmark", {"html": False}).disable("image")
 _Number = Annotated[int, PathParameter(ge=0, le=2**31 - 1)]
 
@@ -79,19 +89,13 @@ def router(engine: Engine) -> APIRouter:
 def incidents(engine: Engine) -> list[dict[str, Any]]:
     """Return the open incidents, the one seen last first, each with how many runs it broke."""
     with Session(engine) as session:
-        broken = (
-            select(FindingRow.incident_id, func.count(func.distinct(FindingRow.run_row)).label("runs"))
-            .group_by(col(FindingRow.incident_id))
-            .subquery()
-        )
         query = (
-            select(Incident, broken.c.runs)
-            .join(broken, broken.c.incident_id == Incident.id, isouter=True)
-            .where(Incident.state == "open")
+            select(Incident)
+            .where(Incident.state != "closed")
             .order_by(col(Incident.last_seen_at).desc())
             .limit(_LIST_MAX)
         )
-        return [{**_plain(row, but={"renewal"}), "runs": count or 0} for row, count in session.exec(query)]
+        return [_incident(row, but={"renewal"}) for row in session.exec(query)]
 
 
 def incident(engine: Engine, number: int) -> dict[str, Any]:
@@ -109,9 +113,11 @@ def incident(engine: Engine, number: int) -> dict[str, Any]:
         ).all()
         effects = session.exec(select(Effect).where(Effect.incident_id == number).order_by(col(Effect.id)))
         return {
-            **_plain(row),
+            **_incident(row),
             "renewal": json.loads(row.renewal),
-            "findings": [{**_plain(found), "run": _plain(seen)} for found, seen in findings],
+            "findings": [
+                {**_plain(found, but=_INNER), "run": _plain(seen, but=_INNER)} for found, seen in findings
+            ],
             "effects": [_plain(each, but={"lease", "lease_until"}) for each in effects],
         }
 
@@ -120,7 +126,7 @@ def runs(engine: Engine) -> list[dict[str, Any]]:
     """Return the runs triaged last."""
     with Session(engine) as session:
         query = select(TriagedRun).order_by(col(TriagedRun.triaged_at).desc()).limit(_LIST_MAX)
-        return [_plain(row) for row in session.exec(query)]
+        return [_plain(row, but=_INNER) for row in session.exec(query)]
 
 
 def run(engine: Engine, project: str, number: int) -> dict[str, Any]:
@@ -131,7 +137,7 @@ def run(engine: Engine, project: str, number: int) -> dict[str, Any]:
         if row is None:
             return _waiting(session, project, number)
         findings = session.exec(select(FindingRow).where(FindingRow.run_row == row.id))
-        return {**_plain(row), "findings": [_plain(each) for each in findings]}
+        return {**_plain(row, but=_INNER), "findings": [_plain(each, but=_INNER) for each in findings]}
 
 
 def deliveries(engine: Engine) -> list[dict[str, Any]]:
@@ -150,13 +156,17 @@ def troubled(engine: Engine) -> list[dict[str, Any]]:
             .order_by(col(Job.id).desc())
             .limit(_LIST_MAX)
         )
-        return [{**_plain(job), "conclusion": _so_far(job)} for job in session.exec(query)]
+        return [
+            {**_plain(job), "about": jobs.about(job), "conclusion": _so_far(job)}
+            for job in session.exec(query)
+        ]
 
 
 def _waiting(session: Session, project: str, number: int) -> dict[str, Any]:
     """Return what is known of a run that no worker has read yet. Raises 404."""
     spelt = col(Job.project).in_((project, project.lower()))
-    job = session.exec(select(Job).where(Job.run_id == number, spelt).order_by(col(Job.id).desc())).first()
+    newest = select(Job).where(Job.run_id == number, spelt).order_by(col(Job.id).desc()).limit(1)
+    job = session.exec(newest).first()
     if job is None:
         raise HTTPException(404, f"triage has not been told of run {number} in {project}.")
     return {**_plain(job), "project_name": project, "conclusion": _so_far(job), "findings": []}
@@ -174,6 +184,10 @@ def _so_far(job: Job) -> str:
             return f"Given up: {job.error}"
         case _:
             return job.outcome or "Nothing to do."
+
+
+def _incident(row: Incident, but: set[str] = frozenset()) -> dict[str, Any]:  # type: ignore[assignment]
+    return {**_plain(row, but=_INNER | but), "runs": row.run_count}
 
 
 def _plain(row: Any, but: set[str] = frozenset()) -> dict[str, Any]:  # type: ignore[assignment]

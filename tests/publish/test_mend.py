@@ -1,0 +1,209 @@
+"""After renewal: what shows that it works again, and what becomes of all that was opened."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from sqlmodel import Session, select, update
+
+from tests import findings
+from tests.publish.conftest import POLICY, Stage
+from triage import db, jobs, mend, plan, publish, record, tell
+from triage.db import Incident
+from triage.sandbox.organisation import wire_time
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Engine
+
+    from triage.domain import Finding
+
+PROMPT = replace(POLICY, group_wait=timedelta(0), group_interval=timedelta(0))
+FAILED = datetime(2026, 11, 21, 3, 12, tzinfo=UTC)  # when the run of tests.findings ended
+LATER = FAILED + timedelta(hours=1)
+
+
+def broke(engine: Engine, stage: Stage, finding: Finding, policy: plan.Policy = PROMPT) -> None:
+    """Record a finding and tell of it."""
+    tag = plan.incident_tag(stage.organisation.url, plan.incident_key(finding))
+    record.finding(engine, finding, tag=tag, title=publish.title(finding), fingerprint="", policy=policy)
+    job = jobs.claim(engine, "one")
+    assert job is not None
+    tell.incident(stage.door, engine, policy, "http://127.0.0.1:8080", job)
+    assert jobs.complete(engine, job, "told")
+
+
+def look(engine: Engine, stage: Stage, policy: plan.Policy = PROMPT) -> str:
+    """Look once whether open incidents are over."""
+    with Session(engine) as session, session.begin():
+        session.exec(update(db.Job).where(db.Job.kind == "mend").values(state=jobs.State.COMPLETED))  # type: ignore[arg-type]
+    return mend.round_of(stage.door, engine, policy, db.Job(key="mend@1", kind="mend", lease="one/1"))
+
+
+def used(stage: Stage, at: datetime, result: str = "succeeded", number: int = 43) -> None:
+    """Let a run use the connection."""
+    entry = {
+        "id": 1,
+        "planType": "Build",
+        "definition": {"id": 7, "name": "shop-deploy"},
+        "owner": {"id": number, "name": str(number)},
+        "finishTime": wire_time(at),
+        "result": result,
+    }
+    stage.project.uses.setdefault(findings.CONNECTION, []).insert(0, entry)
+
+
+def the_incident(engine: Engine) -> Incident:
+    with Session(engine, expire_on_commit=False) as session:
+        return session.exec(select(Incident)).one()
+
+
+def said(stage: Stage, number: int) -> list[str]:
+    return [str(each["text"]) for each in stage.project.comments.get(number, [])]
+
+
+def the_item(stage: Stage) -> dict[str, Any]:
+    (item,) = stage.project.work_items.values()
+    return item
+
+
+def test_nothing_is_over_while_nothing_shows_it(engine: Engine, stage: Stage) -> None:
+    broke(engine, stage, stage.finding())
+    used(stage, FAILED - timedelta(hours=1))
+    used(stage, LATER, "failed")
+    assert look(engine, stage) == "Looked at 1 open incident; 0 are over."
+    assert the_item(stage)["fields"]["System.State"] == "New"
+
+
+def test_a_run_that_used_the_connection_and_succeeded_ends_it_all(engine: Engine, stage: Stage) -> None:
+    broke(engine, stage, stage.finding(findings.pull_request_run()))
+    used(stage, LATER)
+    assert look(engine, stage) == "Looked at 1 open incident; 1 are over."
+    item = the_item(stage)
+    assert item["fields"]["System.State"] == "Closed"
+    assert "credential-renewed" in item["fields"]["System.Tags"]
+    assert "expired-credential" not in item["fields"]["System.Tags"]
+    (comment,) = said(stage, item["id"])
+    assert "It works again" in comment
+    assert "buildId=43" in comment
+    assert stage.project.build_tags[41] == ["credential-renewed"]
+    (thread,) = stage.threads
+    assert "run the pipeline again" in thread["comments"][0]["content"]
+    incident = the_incident(engine)
+    assert incident.state == "closed"
+    assert "used **prod-arm** and succeeded" in incident.closed_reason
+    assert look(engine, stage) == "Looked at 0 open incidents; 0 are over."
+
+
+def test_who_changed_the_connection_is_named(engine: Engine, stage: Stage) -> None:
+    broke(engine, stage, stage.finding())
+    stage.project.endpoints[findings.CONNECTION] = {
+        "id": findings.CONNECTION,
+        "name": "prod-arm",
+        "type": "azurerm",
+        "authorization": {"scheme": "ServicePrincipal", "parameters": {}},
+        "modifiedBy": {"id": findings.REPOSITORY, "displayName": "Jo", "uniqueName": "jo@contoso.example"},
+        "modificationDate": wire_time(FAILED + timedelta(minutes=30)),
+    }
+    used(stage, LATER)
+    look(engine, stage)
+    assert the_incident(engine).renewed_by == "Jo"
+    assert "after Jo changed the connection" in said(stage, the_item(stage)["id"])[0]
+
+
+@pytest.mark.parametrize(
+    ("after", "state"), [("close", "Closed"), ("resolve", "Resolved"), ("comment", "New")]
+)
+def test_what_becomes_of_the_item_is_policy(engine: Engine, stage: Stage, after: str, state: str) -> None:
+    broke(engine, stage, stage.finding())
+    used(stage, LATER)
+    look(engine, stage, replace(PROMPT, work_item_after=after))
+    assert the_item(stage)["fields"]["System.State"] == state
+    assert the_incident(engine).state == "closed"
+
+
+def test_a_pipeline_whose_connection_is_not_known_ends_it_by_passing(engine: Engine, stage: Stage) -> None:
+    broke(engine, stage, stage.finding(attribution=findings.undecided()))
+    passed = {
+        "id": 43,
+        "buildNumber": "20261121.43",
+        "status": "completed",
+        "result": "succeeded",
+        "finishTime": wire_time(LATER),
+        "definition": {"id": 7, "name": "shop-deploy"},
+        "sourceBranch": "refs/heads/other",
+        "project": stage.project.reference(),
+    }
+    stage.project.builds = {43: passed}
+    assert "0 are over" in look(engine, stage), "another branch may do something else"
+    passed["sourceBranch"] = "refs/heads/main"
+    assert "1 are over" in look(engine, stage)
+    assert "has passed" in said(stage, the_item(stage)["id"])[0]
+
+
+def test_an_item_that_a_person_closed_is_believed_and_left_alone(engine: Engine, stage: Stage) -> None:
+    broke(engine, stage, stage.finding())
+    the_item(stage)["fields"] |= {"System.State": "Closed", "System.ChangedDate": wire_time(LATER)}
+    look(engine, stage)
+    assert the_incident(engine).closed_reason.endswith("was closed by a person.")
+    assert said(stage, the_item(stage)["id"]) == []
+
+
+def test_it_comes_back_soon_and_is_opened_again(engine: Engine, stage: Stage) -> None:
+    broke(engine, stage, stage.finding())
+    used(stage, LATER)
+    look(engine, stage)
+    again = stage.finding(findings.run(42, finished_at=LATER + timedelta(hours=1)))
+    broke(engine, stage, again)
+    item = the_item(stage)
+    assert item["fields"]["System.State"] == "Active"
+    assert "It fails again" in said(stage, item["id"])[-1]
+    assert the_incident(engine).state == "open"
+    used(stage, LATER + timedelta(hours=2))
+    look(engine, stage)
+    assert the_item(stage)["fields"]["System.State"] == "Closed", "and it can end again"
+
+
+def test_it_comes_back_late_and_is_a_new_one_that_names_the_old(engine: Engine, stage: Stage) -> None:
+    never = replace(PROMPT, reopen_within=timedelta(0))
+    broke(engine, stage, stage.finding(), never)
+    used(stage, LATER)
+    look(engine, stage, never)
+    broke(engine, stage, stage.finding(findings.run(42, finished_at=LATER + timedelta(days=90))), never)
+    first, second = stage.project.work_items.values()
+    text = second["fields"]["Microsoft.VSTS.TCM.ReproSteps"]
+    assert "It happened before" in text
+    assert f"[work item {first['id']}]" in text
+    assert first["fields"]["System.State"] == "Closed"
+
+
+def test_a_failure_while_it_is_being_ended_keeps_it_open(engine: Engine, stage: Stage) -> None:
+    broke(engine, stage, stage.finding())
+    row = the_incident(engine)
+    assert record.begin_end(engine, row.id or 0, row.last_failed_at)
+    later = stage.finding(findings.run(42, finished_at=LATER))
+    tag = plan.incident_tag(stage.organisation.url, plan.incident_key(later))
+    record.finding(engine, later, tag=tag, title="", fingerprint="", policy=PROMPT)
+    record.end(engine, row.id or 0, row.last_failed_at, reason="It passed.", renewed_by="")
+    assert the_incident(engine).state == "open"
+    assert not record.begin_end(engine, row.id or 0, row.last_failed_at), "it is no longer the last failure"
+
+
+def test_the_failed_stages_are_run_again_where_that_is_wanted(engine: Engine, stage: Stage) -> None:
+    for number in (41, 42):
+        record_id = f"00000000-0000-4000-8000-{number:012}"
+        stage.project.timelines[number] = {
+            record_id: {
+                "id": record_id,
+                "records": [{"id": record_id, "type": "Stage", "identifier": "Deploy", "result": "failed"}],
+            }
+        }
+        stage.project.current_timeline[number] = record_id
+        stage.project.builds[number] |= {"project": stage.project.reference()}
+        broke(engine, stage, stage.finding(findings.run(number)))
+    used(stage, LATER)
+    look(engine, stage, replace(PROMPT, rerun_pipelines=1))
+    states = {number: stage.project.builds[number]["status"] for number in (41, 42)}
+    assert states == {41: "completed", 42: "inProgress"}, "the newest of the pipeline, and no other"

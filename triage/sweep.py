@@ -1,0 +1,114 @@
+"""Find failed runs that no event told of: Azure DevOps drops events while a hook is on probation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from sqlmodel import Session
+
+from triage import jobs
+from triage.db import Cursor, Delivery, now
+from triage.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from sqlalchemy.engine import Engine
+
+    from triage.azdo import Door
+    from triage.config import Sweep as SweepSettings
+
+_OVERLAP = timedelta(minutes=10)  # a run may be listed after others that ended later
+
+
+@dataclass(frozen=True)
+class Swept:
+    """What a sweep found."""
+
+    projects: int
+    failed: int  # runs
+    missed: int  # of which no event told
+
+    def __str__(self) -> str:
+        """Return it as one sentence."""
+        where = "1 project" if self.projects == 1 else f"{self.projects} projects"
+        return f"Looked at {where}: {self.failed} failed runs, of which {self.missed} were not known."
+
+
+def round_of(door: Door, engine: Engine, settings: SweepSettings) -> Swept:
+    """Sweep as the settings say."""
+    return sweep(
+        door,
+        engine,
+        first=timedelta(hours=settings.lookback_hours),
+        grace=timedelta(seconds=settings.grace_seconds),
+        only=settings.projects,
+    )
+
+
+def sweep(
+    door: Door,
+    engine: Engine,
+    *,
+    since: datetime | None = None,
+    first: timedelta,
+    grace: timedelta,
+    only: Sequence[str] = (),
+) -> Swept:
+    """Queue each project's failed runs since its last sweep, or since a time; `first` goes for a new project.
+
+    A run that ended within `grace` is left for its event. A project's cursor is kept after its runs
+    are, so that what a crash cuts off is swept again. Raises UsageError for a project that is not there.
+    """
+    until = now() - grace
+    failed = missed = 0
+    projects = _chosen(door.projects(), only)
+    for project_id, _ in projects:
+        begin = since or _cursor(engine, project_id) or until - first
+        for run in door.failed_runs(project_id, begin - _OVERLAP, until):
+            failed += 1
+            marker = str(int(run.finished_at.timestamp())) if run.finished_at else ""
+            if jobs.put(engine, run.ref, marker=marker):
+                missed += 1
+                _note(engine, str(run.ref))
+        _keep(engine, project_id, until)
+    return Swept(len(projects), failed, missed)
+
+
+def _chosen(projects: Sequence[tuple[str, str]], only: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the projects to look at. Raises UsageError for a name that none has."""
+    if not only:
+        return list(projects)
+    spelt = {key.lower(): project for project in projects for key in project}
+    unknown = [name for name in only if name.lower() not in spelt]
+    if unknown:
+        raise UsageError(
+            f"There is no project {', '.join(unknown)} that triage's token may see; check the name in "
+            "sweep.projects or --project."
+        )
+    return [spelt[name.lower()] for name in only]
+
+
+def _cursor(engine: Engine, project_id: str) -> datetime | None:
+    with Session(engine) as session:
+        row = session.get(Cursor, project_id)
+        return row.swept_until if row else None
+
+
+def _keep(engine: Engine, project_id: str, until: datetime) -> None:
+    with Session(engine) as session, session.begin():
+        row = session.get(Cursor, project_id)
+        if row is None:
+            session.add(Cursor(project_id=project_id, swept_until=until))
+        elif row.swept_until < until:
+            row.swept_until = until
+
+
+def _note(engine: Engine, run_key: str) -> None:
+    with Session(engine) as session, session.begin():
+        session.add(
+            Delivery(source="sweep", outcome="queued", reason="No event told of this run.", run_key=run_key)
+        )

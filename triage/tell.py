@@ -1,0 +1,121 @@
+"""8 act: tell an incident's people its news. One job does it at a time, however many runs fail."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from sqlmodel import Session, col, func, select
+
+from triage import acts, effects, jobs, plan, publish, record
+from triage.db import Effect, Incident, now
+from triage.errors import Snooze
+from triage.publish import messages, work_item
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Engine
+
+    from triage.azdo import Door
+    from triage.db import Job
+
+_ENDING_SECONDS = 15.0
+_MERGE_AFTER = timedelta(minutes=10)  # longer than the search index may lag behind
+
+
+def incident(door: Door, engine: Engine, policy: plan.Policy, pages_url: str, job: Job) -> str:
+    """Tell of an incident what is new. Returns what was done, in one sentence."""
+    assert job.incident_id is not None  # noqa: S101 - a telling's job names its incident
+    record.begin_telling(engine, job.incident_id, int(job.key.rpartition("@")[2]))
+    found = record.news(engine, job.incident_id)
+    if found is None:
+        return "The incident has no finding that could be told."
+    row, news = found
+    if row.state == record.ENDING:
+        raise Snooze("The incident is just being ended.", _ENDING_SECONDS)
+    if row.state == record.CLOSED:
+        return "The incident is over."
+    actions = plan.decide(
+        news,
+        incident_id=job.incident_id,
+        incident_tag=row.tag,
+        work_item=row.work_item,
+        now=now(),
+        policy=policy,
+        pages_url=pages_url,
+    )
+    did, number, wrote = [], row.work_item, False
+    for action in actions:
+        told: acts.Act = action
+        if isinstance(action, acts.PostThread):
+            told = replace(action, work_item=number)
+        elif isinstance(action, acts.FileWorkItem) and _is_too_much(engine, row, policy):
+            told = _digest(door, row, policy, pages_url)
+        outcome = carry_out(door, engine, policy, job.incident_id, told, worker=job.lease or "")
+        did.append(outcome.detail)
+        if isinstance(action, acts.FileWorkItem) and outcome.url:
+            number = int(outcome.remote_id)
+            record.work_item(engine, job.incident_id, number=number, url=outcome.url)
+            jobs.put_merge(engine, job.incident_id, row.project_id, _MERGE_AFTER)
+        wrote = wrote or isinstance(action, acts.FileWorkItem | acts.UpdateWorkItem | acts.ReopenWorkItem)
+    record.told(engine, job.incident_id, news, work_item=wrote)
+    later = None if wrote else plan.item_due(news, policy)
+    if later is not None:
+        record.tell_later(engine, job.incident_id, later)
+    runs = "1 run" if news.count == 1 else f"{news.count} runs"
+    return f"Told of {runs}: {'; '.join(did) or 'nothing new'}."
+
+
+def merge(door: Door, engine: Engine, job: Job) -> str:
+    """Close what was filed a second time for an incident. Returns what was done, in one sentence."""
+    with Session(engine) as session:
+        row = session.get(Incident, job.incident_id)
+    if row is None or row.work_item is None or row.state != "open":
+        return "The incident has no open work item."
+    closed = work_item.merge(door, row.project_id, row.tag, row.work_item)
+    if not closed:
+        return "Filed once, as it should be."
+    return f"Closed, as filed twice: {', '.join(map(str, closed))}."
+
+
+def _is_too_much(engine: Engine, row: Incident, policy: plan.Policy) -> bool:
+    """Return whether a project got as many work items within the hour as its people can take."""
+    with Session(engine) as session:
+        own = session.exec(select(Effect.id).where(Effect.key == f"item:{row.id}")).first()
+        filed = session.exec(
+            select(func.count())
+            .select_from(Effect)
+            .join(Incident, col(Incident.id) == col(Effect.incident_id))
+            .where(
+                Incident.project_id == row.project_id,
+                col(Effect.key).startswith("item:"),
+                col(Effect.intended_at) > now() - timedelta(hours=1),
+            )
+        ).one()
+    # One that was begun is finished: it may be there already.
+    return own is None and filed >= policy.items_per_project_hour
+
+
+def _digest(door: Door, row: Incident, policy: plan.Policy, pages_url: str) -> acts.FileNotice:
+    title, text = messages.digest(policy.items_per_project_hour, f"{pages_url}/")
+    tag = plan.incident_tag(door.organization_url, f"digest:{row.project_id}:{now():%Y-%m-%d}")
+    return acts.FileNotice(row.project_id, title, text, tag)
+
+
+def carry_out(
+    door: Door, engine: Engine, policy: plan.Policy, incident_id: int, action: acts.Act, *, worker: str
+) -> publish.Outcome:
+    """Do it, once, whatever crashes meanwhile. Raises Snooze while another worker is at it."""
+    with effects.intent(
+        engine,
+        key=action.key(incident_id),
+        kind=action.name,
+        worker=worker,
+        run_key=action.run_key,
+        incident_id=incident_id,
+        repeated=action.is_repeated,
+    ) as effect:
+        if not effect.done:
+            outcome = publish.carry_out(door, action, attempts=effect.attempts, policy=policy)
+            effect.remote_id, effect.url, effect.detail = outcome.remote_id, outcome.url, outcome.detail
+        return publish.Outcome(effect.remote_id or "", effect.url or "", effect.detail)
