@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -396,7 +397,12 @@ def _runs(snapshots: Iterable[str]) -> Iterator[Run]:
 
 
 def _as_json(value: Run | Finding) -> str:
-    return msgspec.json.encode(value).decode()
+    """Return a snapshot; what people gave a run when they queued it may be private and is left out."""
+    if isinstance(value, domain.Run):
+        kept: Run | Finding = replace(value, variables={})
+    else:
+        kept = replace(value, run=replace(value.run, variables={}))
+    return msgspec.json.encode(kept).decode()
 
 
 def _incident(found: Finding, *, tag: str, title: str) -> Incident:

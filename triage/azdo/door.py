@@ -338,7 +338,7 @@ class Door:
         What is remembered counts only when it was asked for some time after `since`.
         """
         return self._memory.recall(
-            ("history", project_id, connection_id),
+            ("history", project_id, connection_id, top, pages),
             lambda: self._history(project_id, connection_id, top, pages),
             seconds=10 * _MINUTE if since else 0.0,
             not_before=since.timestamp() + _HISTORY_DELAY if since else 0.0,
