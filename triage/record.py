@@ -397,11 +397,12 @@ def _runs(snapshots: Iterable[str]) -> Iterator[Run]:
 
 
 def _as_json(value: Run | Finding) -> str:
-    """Return a snapshot; what people gave a run when they queued it may be private and is left out."""
+    """Return a snapshot, without what may be private: a run's queued variables, and the step's raw errors."""
     if isinstance(value, domain.Run):
-        kept: Run | Finding = replace(value, variables={})
-    else:
-        kept = replace(value, run=replace(value.run, variables={}))
+        return msgspec.json.encode(replace(value, variables={})).decode()
+    evidence = value.evidence
+    record = replace(evidence.record, issues=()) if evidence.record else None
+    kept = replace(value, run=replace(value.run, variables={}), evidence=replace(evidence, record=record))
     return msgspec.json.encode(kept).decode()
 
 
