@@ -62,6 +62,7 @@ class Knowledge:
     policy: plan.Policy
     pages_url: str
     own_secrets: tuple[str, ...] = field(default=(), repr=False)  # never shown, wherever they turn up
+    memory: azdo.Memory = field(default_factory=azdo.Memory, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -239,7 +240,7 @@ class Worker(threading.Thread):
     def run(self) -> None:
         """Work until `stopping` is set; a job that has been begun is finished."""
         gate = throttle.SharedGate(self.engine, self.account.url, self.stopping)
-        door = self.account.door(gate=gate)
+        door = self.account.door(gate=gate, memory=self.known.memory)
         while not self.stopping.is_set():
             try:
                 self.put_rounds()

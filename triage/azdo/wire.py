@@ -200,10 +200,12 @@ class Wire:
         """Send a request when the gate is open, and again when that is safe; return a 2xx answer.
 
         Refused unprocessed (429): again, once the gate opens. 404: once more, for what has just been
-        made may be known to one of Azure DevOps' machines and not yet to another.
+        made may be known to one of Azure DevOps' machines and not yet to another. Not what is made only
+        now, nor a log: who wants one waits for as long as it may be on its way.
         """
         patient_until = time.monotonic() + self.limits.patience_seconds
-        missed = False
+        # Once is enough of a log, and of what is only being made.
+        missed = request.method == "POST" or headers.get("Accept", "").startswith("text/plain")
         while True:
             self._pass_gate(patient_until)
             response = self._answer(advice, client, request, headers, content)

@@ -354,6 +354,8 @@ def _line(run: Run, evidence: Evidence) -> str:
     if evidence.source != "log" or record is None:
         return "among the errors on the run's page"
     where = f"line {line} of its log"
+    if run.ref.kind == "release":
+        return f"[{where}]({run.url})"
     if not (record.parent_id and _GUID.fullmatch(record.id) and _GUID.fullmatch(record.parent_id)):
         return where
     return f"[{where}]({run.url}&view=logs&j={record.parent_id}&t={record.id}&l={line})"
