@@ -26,6 +26,7 @@ class _Plan:
     number: int
     name: str  # "": any point counts
     signal: int
+    skipped: str  # what is done at points that do not count
     names: list[str] | None  # of the points that were reached, when they are to be kept
     reached: int = field(default=0)
 
@@ -34,14 +35,20 @@ _plan: _Plan | None = None
 
 
 def arm(
-    number: int, *, name: str = "", signal_number: int = signal.SIGKILL, names: list[str] | None = None
+    number: int,
+    *,
+    name: str = "",
+    signal_number: int = signal.SIGKILL,
+    skipped: str = "",
+    names: list[str] | None = None,
 ) -> None:
     """Have this process sent a signal at the n-th point from now, or the n-th of a name; 0: at none.
 
-    The names of the points that are reached are added to `names`.
+    Who is to stand still skips "before commit", where it would hold the database's locks. The names of
+    the points that are reached are added to `names`.
     """
     global _plan  # noqa: PLW0603 - one process, one plan
-    _plan = _Plan(number, name, signal_number, names)
+    _plan = _Plan(number, name, signal_number, skipped, names)
 
 
 def disarm() -> int:
@@ -58,6 +65,8 @@ def reach(what: str) -> None:
 
 
 def _reach(plan: _Plan, what: str) -> None:
+    if what == plan.skipped:
+        return
     if plan.name or plan.names is not None:
         name = f"{what} in {_caller()}"
         if plan.names is not None:

@@ -119,9 +119,12 @@ def put_telling(session: Session, incident: Incident, wait: timedelta) -> None:
     )
 
 
-def put_merge(engine: Engine, incident_id: int, project: str, wait: timedelta) -> None:
-    """Have it checked after a wait, once, whether an incident's work item was filed twice."""
-    key = f"merge:{incident_id}"
+def put_merge(engine: Engine, incident_id: int, project: str, wait: timedelta, *, after: str = "") -> None:
+    """Have it checked after a wait, once, whether an incident's work item was filed twice.
+
+    Once more `after` something of that name.
+    """
+    key = f"merge:{incident_id}:{after}" if after else f"merge:{incident_id}"
     with Session(engine) as session, session.begin():
         if session.exec(select(Job.id).where(Job.key == key)).first() is None:
             job = Job(key=key, kind=Kind.MERGE, project=project, incident_id=incident_id)

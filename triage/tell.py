@@ -51,7 +51,12 @@ def incident(door: Door, engine: Engine, policy: plan.Policy, pages_url: str, jo
             told = replace(action, work_item=number)
         elif isinstance(action, acts.FileWorkItem) and _is_too_much(engine, row, policy):
             told = _digest(door, row, policy, pages_url)
-        outcome = carry_out(door, engine, policy, job.incident_id, told, worker=job.lease or "")
+        try:
+            outcome = carry_out(door, engine, policy, job.incident_id, told, worker=job.lease or "")
+        except effects.Lost:
+            # Both may have filed.
+            jobs.put_merge(engine, job.incident_id, row.project_id, _MERGE_AFTER, after=job.lease or "")
+            raise
         did.append(outcome.detail)
         if isinstance(action, acts.FileWorkItem) and outcome.url:
             number = int(outcome.remote_id)
