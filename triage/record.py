@@ -187,8 +187,7 @@ def news(engine: Engine, incident_id: int) -> tuple[Incident, plan.News] | None:
             pipelines=tuple(_runs(pipelines)),
             count=incident.run_count,
             item_count=incident.item_count,
-            # A crash can come between the filing and the keeping of when that was.
-            item_at=incident.item_at or (incident.opened_at if incident.work_item else None),
+            item_at=incident.item_at,
             latest=next(_runs([latest] if latest else []), opened.run),
             newest=newest,
             came_back=_has_come_back(incident),

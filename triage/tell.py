@@ -123,10 +123,10 @@ def carry_out(
         if not effect.done:
             outcome = publish.carry_out(door, action, attempts=effect.attempts, policy=policy)
             effect.remote_id, effect.url, effect.detail = outcome.remote_id, outcome.url, outcome.detail
-        elif isinstance(action, plan.FileWorkItem) and action.pipelines and effect.remote_id:
+        elif isinstance(action, acts.FileWorkItem) and action.pipelines and effect.remote_id:
             # Filed just before a crash: it does not know what has failed since then.
             number, project = int(effect.remote_id), action.finding.run.project_id
-            since = plan.UpdateWorkItem(
+            since = acts.UpdateWorkItem(
                 action.pipelines, 0, action.count, project, number, action.incident_page
             )
             work_item.update(door, since)
