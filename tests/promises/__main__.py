@@ -38,11 +38,25 @@ class Promise:
 
 
 PROMISES = (
-    Promise("R1", "A failed run ends in one open work item, whenever triage is killed", one_item.check, 1000, 10),
+    Promise(
+        "R1", "A failed run ends in one open work item, whenever triage is killed", one_item.check, 1000, 10
+    ),
     Promise("R2", "No event answered 202 is lost when the receiver is killed", servers.no_202_lost, 100, 1),
-    Promise("R3", "One event 50 times at once, and the sweep: one run, one set of effects", servers.same_event, 60, 1),
+    Promise(
+        "R3",
+        "One event 50 times at once, and the sweep: one run, one set of effects",
+        servers.same_event,
+        60,
+        1,
+    ),
     Promise("R4", "Events in any order end in the same state", other_trials.any_order, 200, 4),
-    Promise("R13", "Told to stop under load, triage stops in 25 s, loses and doubles nothing", servers.drained, 10, 1),
+    Promise(
+        "R13",
+        "Told to stop under load, triage stops in 25 s, loses and doubles nothing",
+        servers.drained,
+        10,
+        1,
+    ),
     Promise("R14", "A worker that lost its lease writes nothing down", other_trials.zombie, 200, 4),
     Promise("R16", "People's edits of the work item win", other_trials.human, 200, 4),
     Promise("R22", "Restored from a backup, nothing is filed again", other_trials.backup, 100, 4),
@@ -81,7 +95,14 @@ def try_promise(promise: Promise, database: str, databases: Databases, known: Kn
     figures = "; ".join(f"{name}: {value:g}" for name, value in sorted(tally.figures.items()))
     took = round(time.monotonic() - begun, 1)
     return Row(
-        promise.id, promise.text, database, tally.trials, tally.kills, len(tally.violations), took, figures,
+        promise.id,
+        promise.text,
+        database,
+        tally.trials,
+        tally.kills,
+        len(tally.violations),
+        took,
+        figures,
         tuple(tally.violations[:20]),
     )
 
@@ -100,7 +121,7 @@ def _in_lane(
 
 def _in_memory() -> str | None:
     """Return a folder in memory: a killed process needs no disk that keeps its word, a lost power would."""
-    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108
+    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
 
 def table(rows: Sequence[Row], *, markdown: bool) -> str:
@@ -108,8 +129,14 @@ def table(rows: Sequence[Row], *, markdown: bool) -> str:
     head = ("", "promise", "database", "trials", "kills", "violations", "s", "seen besides")
     body = [
         (
-            row.promise, row.text, row.database, f"{row.trials:,}", f"{row.kills:,}", str(row.violations),
-            f"{row.seconds:.0f}", row.figures,
+            row.promise,
+            row.text,
+            row.database,
+            f"{row.trials:,}",
+            f"{row.kills:,}",
+            str(row.violations),
+            f"{row.seconds:.0f}",
+            row.figures,
         )
         for row in rows
     ]

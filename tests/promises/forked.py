@@ -66,7 +66,7 @@ class Child:
             except (EOFError, ConnectionResetError):
                 break
             if isinstance(heard, _Failure):
-                raise AssertionError(heard.text)
+                raise AssertionError(heard.text)  # noqa: TRY004
             self.said.append(heard)
         self.ear.close()
 

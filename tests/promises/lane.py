@@ -7,7 +7,6 @@ import os
 import signal
 import threading
 import time
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -17,17 +16,16 @@ from sqlmodel import Session, col, func, select, update
 
 from tests.promises import played
 from tests.promises.forked import Child, fork
-from triage import azdo, config, db, faultpoint, jobs, worker
+from triage import azdo, config, db, faultpoint, jobs, plan, worker
 from triage.db import Effect, Job
 from triage.web import hook
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Sequence
 
     from tests.promises.played import Sent
 
-PASSWORD = "the hook's own"  # noqa: S105 - of these tests
+PASSWORD = "the hook's own"
 _SOON = timedelta(hours=1)
 _WORK_SECONDS_MAX = 60.0  # more means that it never ends
 
@@ -60,7 +58,7 @@ class Lane:
         self.name = name
         self.played = played.Played()
         self.settings = settings(self.played.url, url, settle_seconds=settle_seconds)
-        policy = worker.plan.Policy.from_settings(self.settings.policy)
+        policy = plan.Policy.from_settings(self.settings.policy, self.settings.after_renewal)
         self.knowledge = worker.Knowledge(
             knowledge.pack,
             knowledge.recipes,
@@ -164,19 +162,22 @@ def hasten(lane: Lane, *, merge: bool) -> int:
     """Let the time pass that jobs wait for. Returns how many there are."""
     with Session(lane.engine) as session, session.begin():
         # A work item that hears once a day that it goes on is none of these.
-        waits = col(Job.state).in_(jobs.WAITING) & (col(Job.available_at) < db.now() + _SOON)
+        waits = col(Job.state).in_([jobs.State.AVAILABLE, jobs.State.RETRYABLE]) & (
+            col(Job.available_at) < db.now() + _SOON
+        )
         if not merge:
             waits &= col(Job.kind) != jobs.Kind.MERGE
-        session.exec(update(Job).where(waits).values(available_at=db.now() - timedelta(seconds=1)))
+        session.exec(update(Job).where(waits).values(available_at=db.present(-1)))
         return session.exec(select(func.count()).select_from(Job).where(waits)).one()
 
 
 def let_leases_run_out(lane: Lane) -> None:
     """Let the time pass after which nobody waits for a worker any more."""
-    past = db.now() - timedelta(seconds=1)
     with Session(lane.engine) as session, session.begin():
-        session.exec(update(Job).where(col(Job.lease_until).is_not(None)).values(lease_until=past))
-        session.exec(update(Effect).where(col(Effect.lease_until).is_not(None)).values(lease_until=past))
+        session.exec(update(Job).where(col(Job.lease_until).is_not(None)).values(lease_until=db.present(-1)))
+        session.exec(
+            update(Effect).where(col(Effect.lease_until).is_not(None)).values(lease_until=db.present(-1))
+        )
     lane.engine.dispose()
 
 
@@ -195,7 +196,9 @@ def unfinished(lane: Lane) -> list[str]:
     return told
 
 
-def settings(organisation: str, database: str, *, settle_seconds: float = 0.0, **more: Any) -> config.Settings:
+def settings(
+    organisation: str, database: str, *, settle_seconds: float = 0.0, **more: Any
+) -> config.Settings:
     """Return settings under which nothing waits for others of its kind."""
     return config.load(
         azure_devops={"url": organisation, "token": played.TOKEN},
@@ -209,6 +212,7 @@ def settings(organisation: str, database: str, *, settle_seconds: float = 0.0, *
         },
         sweep={"every_seconds": 0},
         watch={"every_seconds": 0},
+        after_renewal={"every_seconds": 0},
         workers=2,
         **more,
     )
@@ -219,14 +223,3 @@ def knowledge() -> worker.Knowledge:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     os.environ["TRIAGE_CONFIG"] = os.devnull
     return worker.knowledge(settings("http://127.0.0.1:1/contoso", "sqlite://"))
-
-
-@contextmanager
-def at_folder(folder: Path) -> Iterator[None]:
-    """Work in a folder."""
-    before = os.getcwd()
-    os.chdir(folder)
-    try:
-        yield
-    finally:
-        os.chdir(before)

@@ -36,7 +36,7 @@ def check(lane: Lane, trials: int, offset: int) -> Tally:
     tally = Tally()
     lag, _ = INDEX[offset % len(INDEX)]
     lane.played.ask(played.lag, lag)
-    chance = random.Random(offset)  # noqa: S311 - chooses where to kill
+    chance = random.Random(offset)
     everything: list[played.Sent] = []
     # Lanes share the points among them.
     point = 1 + offset * 7 % 40
@@ -53,7 +53,10 @@ def check(lane: Lane, trials: int, offset: int) -> Tally:
         tally.kills += killed
         tally.trials += 1
     time.sleep(lag)
-    tally.count("filed twice, then closed", sum(len(lane.seen(sent).items) - 1 for sent in everything if lane.seen(sent).items))
+    tally.count(
+        "filed twice, then closed",
+        sum(len(lane.seen(sent).items) - 1 for sent in everything if lane.seen(sent).items),
+    )
     tally.kills += _merge(lane, chance)
     for sent in everything:
         tally.violations += played.wrong(sent, lane.seen(sent))
@@ -84,7 +87,7 @@ def _merge(lane: Lane, chance: random.Random) -> int:
     dead: list[str] = []
     for at in (chance.randint(5, 60), chance.randint(5, 60), 0):
         name = lane.worker()
-        child = lane.fork(lanes.attempt, [], dead, name, True, at=at).end()  # noqa: FBT003
+        child = lane.fork(lanes.attempt, [], dead, name, True, at=at).end()
         if child.was_killed:
             dead.append(name)
     return len(dead)

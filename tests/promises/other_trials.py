@@ -8,26 +8,25 @@ import random
 import signal
 from typing import TYPE_CHECKING, Any
 
-from sqlmodel import Session, select
+from sqlmodel import Session, SQLModel, select
 
 from tests.promises import lane as lanes
 from tests.promises import played
 from tests.promises.lane import Tally
-from triage import db, jobs, sweep
+from triage import azdo, db, jobs, sweep
 from triage.db import Incident, Job
 from triage.web import hook
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.promises.forked import Child
     from tests.promises.lane import Lane
 
 
 def any_order(lane: Lane, trials: int, offset: int) -> Tally:
     """R4: started, failed, failed again after a retry, succeeded; in any order, with work in between."""
     tally = Tally()
-    chance = random.Random(offset)  # noqa: S311
+    chance = random.Random(offset)
     orders = list(itertools.permutations(range(5)))
     for number in range(trials):
         ends_well = number % 2 == 1
@@ -67,7 +66,10 @@ def _story(sent: played.Sent) -> list[bytes]:
         "eventType": "ms.vss-pipelines.stage-state-changed-event",
         "resource": {**going_on, "stage": stage},
     }
-    ended_before = {**build, "resource": {**resource, "finishTime": "2026-01-01T10:00:00Z", "result": "failed"}}
+    ended_before = {
+        **build,
+        "resource": {**resource, "finishTime": "2026-01-01T10:00:00Z", "result": "failed"},
+    }
     told = [
         state_changed("inProgress", None),
         retried,
@@ -101,7 +103,7 @@ def zombie(lane: Lane, trials: int, offset: int) -> Tally:
         tally.count("stood still")
         lanes.let_leases_run_out(lane)
         # Another takes over, and is told of what was not answered.
-        lane.fork(lanes.attempt, sent.bodies, (), lane.worker(), True).end()  # noqa: FBT003
+        lane.fork(lanes.attempt, sent.bodies, (), lane.worker(), True).end()
         before = _told(lane, sent)
         open_before = lane.seen(sent)
         still.signal(signal.SIGCONT)
@@ -110,7 +112,7 @@ def zombie(lane: Lane, trials: int, offset: int) -> Tally:
         tally.count("filed twice, then closed", filed)
         if (after := _told(lane, sent)) != before:
             tally.violations.append(f"{sent.project}: wrote {before} over to {after} at point {point - 1}")
-        lane.fork(lanes.attempt, [], (), lane.worker(), True).end()  # noqa: FBT003
+        lane.fork(lanes.attempt, [], (), lane.worker(), True).end()
         tally.violations += [f"at point {point - 1}: {each}" for each in played.wrong(sent, lane.seen(sent))]
     tally.violations += lanes.unfinished(lane)
     return tally
@@ -120,8 +122,12 @@ def _told(lane: Lane, sent: played.Sent) -> list[tuple[Any, ...]]:
     """Return what triage knows of a project's incidents, and how its jobs ended."""
     with Session(lane.engine) as session:
         incidents = session.exec(select(Incident).where(Incident.project_id == sent.project)).all()
-        ended = session.exec(select(Job).where(Job.project == sent.project, Job.kind != jobs.Kind.MERGE)).all()
-        known = [(each.work_item, each.run_count, each.told_finding, each.item_finding) for each in incidents]
+        ended = session.exec(
+            select(Job).where(Job.project == sent.project, Job.kind != jobs.Kind.MERGE)
+        ).all()
+        known: list[tuple[Any, ...]] = [
+            (each.work_item, each.run_count, each.told_finding, each.item_finding) for each in incidents
+        ]
         known += [(each.key, each.state, each.lease, each.finished_at) for each in ended]
     lane.engine.dispose()
     return known
@@ -146,11 +152,13 @@ def human(lane: Lane, trials: int, offset: int) -> Tally:
         child.end()
         # The run fails once more: what triage says then must leave the person's word alone, too.
         again = lane.played.ask(played.fail_again, sent)
-        lane.fork(lanes.attempt, [again], (), lane.worker(), True).end()  # noqa: FBT003
+        lane.fork(lanes.attempt, [again], (), lane.worker(), True).end()
         if touched is None:
             continue
         tally.count("edits")
-        tally.violations += [f"{deed} at point {point - 1}: {each}" for each in _overwritten(lane, sent, deed, touched)]
+        tally.violations += [
+            f"{deed} at point {point - 1}: {each}" for each in _overwritten(lane, sent, deed, touched)
+        ]
     tally.violations += lanes.unfinished(lane)
     return tally
 
@@ -163,7 +171,9 @@ def _overwritten(lane: Lane, sent: played.Sent, deed: str, number: int) -> list[
     if fields is None:
         return ["the work item is gone"]
     wrong = [
-        f"{name} is {fields.get(name)!r}" for name, said in played.EDITS.get(deed, {}).items() if fields[name] != said
+        f"{name} is {fields.get(name)!r}"
+        for name, said in played.EDITS.get(deed, {}).items()
+        if fields[name] != said
     ]
     if len(seen.open) > 1:
         wrong.append(f"{len(seen.open)} open work items")
@@ -200,7 +210,7 @@ def backup(lane: Lane, trials: int, offset: int) -> Tally:
 
 
 def _sweep(say: Callable[[Any], None], lane: Lane, name: str) -> None:
-    door = lanes.azdo.connect(lane.settings.azure_devops.url, played.TOKEN)
+    door = azdo.connect(lane.settings.azure_devops.url, played.TOKEN)
     sweep.round_of(door, lane.engine, lane.settings.sweep)
     lanes.work(lane, name, merge=True)
 
@@ -217,15 +227,15 @@ class _Copies:
         engine = db.open_engine(self.url)
         with engine.connect() as connection:
             self.kept = {
-                table: [dict(row._mapping) for row in connection.execute(table.select())]  # noqa: SLF001
-                for table in db.SQLModel.metadata.sorted_tables
+                table: [dict(row._mapping) for row in connection.execute(table.select())]
+                for table in SQLModel.metadata.sorted_tables
             }
         engine.dispose()
 
     def put_back(self, lane: Lane) -> None:
         """Leave nothing but what was kept."""
         with lane.engine.begin() as connection:
-            for table in reversed(db.SQLModel.metadata.sorted_tables):
+            for table in reversed(SQLModel.metadata.sorted_tables):
                 connection.execute(table.delete())
             for table, rows in self.kept.items():
                 if rows:

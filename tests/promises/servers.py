@@ -20,7 +20,7 @@ from sqlmodel import Session, col, func, select
 from tests.promises import lane as lanes
 from tests.promises import played
 from tests.promises.lane import Tally
-from triage import jobs, service, sweep, web
+from triage import azdo, jobs, service, sweep, web
 from triage.db import Job
 from triage.sandbox.organisation import Fault
 
@@ -43,7 +43,7 @@ OTHER_WAYS: list[Callable[[Lane, bytes], None]] = []
 def no_202_lost(lane: Lane, trials: int, offset: int) -> Tally:
     """R2: the receiver is killed again and again under load; what it has answered 202 is all there."""
     tally = Tally()
-    chance = random.Random(offset)  # noqa: S311
+    chance = random.Random(offset)
     listener = _listener()
     bodies = lane.played.ask(played.add_builds, f"{lane.name}-load", 4000)
     load = lane.fork(_load, listener.getsockname()[1], bodies)
@@ -78,7 +78,7 @@ def _listener() -> socket.socket:
 
 def _receive(say: Callable[[Any], None], lane: Lane, listener: socket.socket) -> None:
     app = web.create_app(lane.settings, lane.engine)
-    uvicorn.Server(service._uvicorn(app)).run([listener])  # noqa: SLF001 - as `triage serve` does
+    uvicorn.Server(service._uvicorn(app)).run([listener])
 
 
 def _load(say: Callable[[Any], None], lane: Lane, port: int, bodies: list[tuple[int, bytes]]) -> list[int]:
@@ -103,7 +103,7 @@ def _load(say: Callable[[Any], None], lane: Lane, port: int, bodies: list[tuple[
                     status = await asyncio.wait_for(_post(*line, body), 5)
                 except (OSError, EOFError, ValueError, TimeoutError):
                     line, status = None, 0
-                if status == 202:  # noqa: PLR2004
+                if status == 202:
                     taken.append(number)
                     break
                 if over:
@@ -147,10 +147,10 @@ def same_event(lane: Lane, trials: int, offset: int) -> Tally:
         child.signal(signal.SIGTERM)
         child.end()
     listener.close()
-    lane.fork(lanes.attempt, [], (), lane.worker(), True).end()  # noqa: FBT003
+    lane.fork(lanes.attempt, [], (), lane.worker(), True).end()
     tally.trials += len(statuses)
     tally.count("copies sent", sum(map(len, statuses)))
-    if refused := [status for each in statuses for status in each if status != 202]:  # noqa: PLR2004
+    if refused := [status for each in statuses for status in each if status != 202]:
         tally.violations.append(f"{len(refused)} copies were answered {sorted(set(refused))}")
     with Session(lane.engine) as session:
         rows = select(Job.run_id, func.count()).where(Job.kind == jobs.Kind.BUILD).group_by(col(Job.run_id))
@@ -159,7 +159,9 @@ def same_event(lane: Lane, trials: int, offset: int) -> Tally:
     for sent in everything:
         seen = lane.seen(sent)
         tally.violations += played.wrong(sent, seen)
-        tally.violations += [f"run {run}: {of_run.get(run)} jobs" for run in sent.runs if of_run.get(run) != 1]
+        tally.violations += [
+            f"run {run}: {of_run.get(run)} jobs" for run in sent.runs if of_run.get(run) != 1
+        ]
         if seen.created != 1:
             tally.violations.append(f"{sent.project}: filed {seen.created} times")
     tally.violations += lanes.unfinished(lane)
@@ -199,7 +201,7 @@ def _work_on(say: Callable[[Any], None], lane: Lane, name: str) -> None:
 
 
 def _sweep_on(say: Callable[[Any], None], lane: Lane) -> None:
-    door = lanes.azdo.connect(lane.settings.azure_devops.url, played.TOKEN)
+    door = azdo.connect(lane.settings.azure_devops.url, played.TOKEN)
     _until_told(lambda: sweep.round_of(door, lane.engine, lane.settings.sweep))
 
 
@@ -234,7 +236,7 @@ def drained(lane: Lane, trials: int, offset: int) -> Tally:
         tally.violations += [f"{key} was left half-done" for key in held]
         tally.count("jobs waiting at the end", len(lanes.unfinished(lane)))
     lane.played.ask(played.forget_faults)
-    lane.fork(lanes.attempt, [], (), lane.worker(), True).end()  # noqa: FBT003
+    lane.fork(lanes.attempt, [], (), lane.worker(), True).end()
     for sent in everything:
         seen = lane.seen(sent)
         tally.violations += played.wrong(sent, seen)
@@ -257,6 +259,7 @@ def _serve(lane: Lane, port: int) -> subprocess.Popen[bytes]:
         "POLICY__ITEMS_PER_PROJECT_HOUR": "1000",
         "SWEEP__EVERY_SECONDS": "0",
         "WATCH__EVERY_SECONDS": "0",
+        "AFTER_RENEWAL__EVERY_SECONDS": "0",
     }
     environment = {**os.environ, "TRIAGE_CONFIG": os.devnull, "PYTHONPATH": str(_ROOT)}
     environment |= {f"TRIAGE_{name}": value for name, value in told.items()}
@@ -273,7 +276,10 @@ def _send(port: int, everything: Sequence[played.Sent]) -> None:
         for body in sent.bodies:
             while True:
                 try:
-                    if requests.post(address, body, auth=("triage", lanes.PASSWORD), timeout=10).status_code == 202:  # noqa: PLR2004
+                    if (
+                        requests.post(address, body, auth=("triage", lanes.PASSWORD), timeout=10).status_code
+                        == 202
+                    ):
                         break
                 except requests.ConnectionError:
                     if time.monotonic() > end:
