@@ -110,8 +110,8 @@ def zombie(lane: Lane, trials: int, offset: int) -> Tally:
         still.end()
         filed = len(lane.seen(sent).items) - len(open_before.items)
         tally.count("filed twice, then closed", filed)
-        if (after := _told(lane, sent)) != before:
-            tally.violations.append(f"{sent.project}: wrote {before} over to {after} at point {point - 1}")
+        if changed := [str(each) for each in _told(lane, sent) if each not in before]:
+            tally.violations.append(f"{sent.project}: wrote {'; '.join(changed)} at point {point - 1}")
         lane.fork(lanes.attempt, [], (), lane.worker(), True).end()
         tally.violations += [f"at point {point - 1}: {each}" for each in played.wrong(sent, lane.seen(sent))]
     tally.violations += lanes.unfinished(lane)
