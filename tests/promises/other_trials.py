@@ -137,14 +137,14 @@ def human(lane: Lane, trials: int, offset: int) -> Tally:
     """R16: a person changes, closes, deletes or moves the work item between any two steps."""
     tally = Tally()
     deeds = [*played.EDITS, "delete", "move"]
-    point = 22 + offset * 11 % 30
+    point = 40 + offset * 11 % 30
     for number in range(trials):
         deed = deeds[number % len(deeds)]
         sent = lane.fail(2, 0)
         child = lane.fork_to_stop(lanes.attempt, sent.bodies, (), lane.worker(), at=point)
         tally.trials += 1
         if not child.stopped():
-            point = 22
+            point = 40
             continue
         point += 1
         touched = lane.played.ask(played.as_human, sent.project, deed)

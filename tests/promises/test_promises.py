@@ -34,6 +34,7 @@ def test_no_promise_is_broken(database: str) -> None:
     assert {row["promise"]: row["told"] for row in rows} == {each.id: [] for each in PROMISES}
     trials = {row["promise"]: row["trials"] for row in rows}
     assert all(trials[each.id] >= each.few for each in PROMISES), trials
+    assert "edits:" in next(row["figures"] for row in rows if row["promise"] == "R16")
     kills = {row["promise"]: row["kills"] for row in rows}
     # A trial whose point lies beyond the end is not killed; there are few.
     assert kills["R1"] > trials["R1"]
