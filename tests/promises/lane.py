@@ -18,7 +18,7 @@ from tests.promises import played
 from tests.promises.forked import Child, fork
 from triage import azdo, config, db, faultpoint, jobs, plan, worker
 from triage.db import Effect, Job
-from triage.web import hook
+from triage.intake import deliveries
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -136,7 +136,7 @@ def attempt(
     for each in dead:
         jobs.abandon(lane.engine, each)
     for number, body in enumerate(bodies):
-        hook.store(lane.engine, body, lane.settings.azure_devops.url)
+        deliveries.store(lane.engine, body, lane.settings.azure_devops.url)
         say(number)
     work(lane, name, merge=merge)
     return "done"

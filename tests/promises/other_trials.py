@@ -15,7 +15,7 @@ from tests.promises import played
 from tests.promises.lane import Tally
 from triage import azdo, db, jobs, sweep
 from triage.db import Incident, Job
-from triage.web import hook
+from triage.intake import deliveries
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,7 +82,7 @@ def _story(sent: played.Sent) -> list[bytes]:
 
 def _replay(say: Callable[[Any], None], lane: Lane, bodies: list[bytes], pauses: set[int], name: str) -> None:
     for step, body in enumerate(bodies):
-        hook.store(lane.engine, body, lane.settings.azure_devops.url)
+        deliveries.store(lane.engine, body, lane.settings.azure_devops.url)
         if step in pauses:
             lanes.work(lane, name)
     lanes.work(lane, name)
