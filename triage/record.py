@@ -329,12 +329,13 @@ def _came_back(session: Session, found: Finding, tag: str, policy: plan.Policy) 
 def work_item(engine: Engine, incident_id: int, said: plan.News, *, number: int, url: str) -> None:
     """Keep which work item stands for an incident, and what it was filed with.
 
-    In one: a telling that fails after the filing is done again, and files nothing then.
+    In one: a telling that fails after the filing is done again, and files nothing then. A worker that
+    stood still meanwhile takes back nothing of what another has told since.
     """
     with Session(engine) as session, session.begin():
         session.exec(
             update(Incident)
-            .where(col(Incident.id) == incident_id)
+            .where(col(Incident.id) == incident_id, col(Incident.item_finding) <= said.newest)
             .values(
                 work_item=number,
                 work_item_url=url,
