@@ -289,11 +289,12 @@ class Cursor(SQLModel, table=True):
 class Health(SQLModel, table=True):
     """How a part of triage that nobody looks at is doing."""
 
-    component: str = Field(primary_key=True)  # hooks, sweep
-    state: str  # ok, degraded, failing
+    component: str = Field(primary_key=True)  # hooks
+    state: str  # ok, failing
     since: datetime = _time(default_factory=now)
     checked_at: datetime = _time(default_factory=now)
-    detail: str = ""  # one sentence, for people
+    detail: str = ""  # for people
+    work_item: int | None = None  # that says so
 
 
 event.listen(Session, "before_commit", lambda _: faultpoint.reach("before commit"))

@@ -108,12 +108,12 @@ def _digest(door: Door, row: Incident, policy: plan.Policy, pages_url: str) -> a
 
 
 def carry_out(
-    door: Door, engine: Engine, policy: plan.Policy, incident_id: int, action: acts.Act, *, worker: str
+    door: Door, engine: Engine, policy: plan.Policy, incident_id: int | None, action: acts.Act, *, worker: str
 ) -> publish.Outcome:
     """Do it, once, whatever crashes meanwhile. Raises Snooze while another worker is at it."""
     with effects.intent(
         engine,
-        key=action.key(incident_id),
+        key=action.key(incident_id or 0),
         kind=action.name,
         worker=worker,
         run_key=action.run_key,

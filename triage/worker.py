@@ -27,6 +27,7 @@ from triage import (
     sweep,
     tell,
     throttle,
+    watch,
 )
 from triage.domain import Evidence, Finding, RunRef
 from triage.errors import AccessRefused, Cancel, JobError, RetryLater, Snooze, TriageError
@@ -315,6 +316,8 @@ class Worker(threading.Thread):
                 return tell.incident(door, self.engine, self.known.policy, self.known.pages_url, job)
             case jobs.Kind.MERGE:
                 return tell.merge(door, self.engine, job)
+            case jobs.Kind.WATCH:
+                return watch.round_of(door, self.engine, self.settings, self.known.policy, job)
             case jobs.Kind.MEND:
                 return mend.round_of(door, self.engine, self.known.policy, job)
             case jobs.Kind.SWEEP:
