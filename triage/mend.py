@@ -44,6 +44,8 @@ def round_of(door: Door, engine: Engine, policy: plan.Policy, job: Job) -> str:
         if found and record.begin_end(engine, row.id, row.last_failed_at):
             _end(door, engine, policy, row, found, worker=job.lease or "")
             ended += 1
+        elif not found and row.state == record.ENDING:  # a crash left it so, and it is not proven any more
+            record.keep_open(engine, row.id)
     count = "1 open incident" if looked == 1 else f"{looked} open incidents"
     return f"Looked at {count}; {ended} are over."
 
@@ -117,7 +119,7 @@ def _end(
         opened,
         record.broken_runs(engine, row.id),
         incident_tag=row.tag,
-        work_item=None if found.by_person else row.work_item,
+        work_item=None if found.by_person or record.stands_in_digest(engine, row) else row.work_item,
         proof=found.sentence,
         policy=policy,
     ):

@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, func, select, update
 
 from triage import acts, domain, jobs, plan, renewal
-from triage.db import FindingRow, Incident, Job, TriagedRun, now
+from triage.db import Effect, FindingRow, Incident, Job, TriagedRun, now
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -238,6 +238,12 @@ def open_incidents(engine: Engine, limit: int) -> list[Incident]:
         return list(session.exec(query))
 
 
+def stands_in_digest(engine: Engine, row: Incident) -> bool:
+    """Return whether an incident's work item is a digest, which speaks for others as well."""
+    with Session(engine) as session:
+        return row.work_item is not None and not _has_item(session, row)
+
+
 def opened_by(row: Incident) -> Finding | None:
     """Return the finding that opened an incident, None for one that an older triage opened."""
     return msgspec.json.decode(row.snapshot, type=domain.Finding) if row.snapshot else None
@@ -277,6 +283,13 @@ def begin_end(engine: Engine, incident_id: int, last_failed_at: datetime | None)
         return bool(done.rowcount)
 
 
+def keep_open(engine: Engine, incident_id: int) -> None:
+    """Take back that an incident is being ended."""
+    with Session(engine) as session, session.begin():
+        ending = (col(Incident.id) == incident_id) & (col(Incident.state) == ENDING)
+        session.exec(update(Incident).where(ending).values(state=OPEN))
+
+
 def end(
     engine: Engine, incident_id: int, last_failed_at: datetime | None, *, reason: str, renewed_by: str
 ) -> None:
@@ -306,6 +319,11 @@ def _earlier(session: Session, row: Incident) -> tuple[acts.Earlier, ...]:
     )
 
 
+def _has_item(session: Session, row: Incident) -> bool:
+    filed = select(Effect.id).where(Effect.key == f"item:{row.id}", Effect.state == "done")
+    return session.exec(filed.limit(1)).first() is not None
+
+
 def _came_back(session: Session, found: Finding, tag: str, policy: plan.Policy) -> Incident | None:
     """Return the incident of this credential that was closed a short while ago, open again."""
     query = (
@@ -323,6 +341,8 @@ def _came_back(session: Session, found: Finding, tag: str, policy: plan.Policy) 
         incident.key, incident.state = plan.incident_key(found), OPEN
         incident.closed_at, incident.reopened_at = None, now()
         incident.snapshot = _as_json(found)
+        if incident.work_item is not None and not _has_item(session, incident):
+            incident.work_item = incident.work_item_url = incident.item_at = None  # it was a digest's
     return incident
 
 

@@ -35,17 +35,28 @@ def incident(door: Door, engine: Engine, policy: plan.Policy, pages_url: str, jo
         raise Snooze("The incident is just being ended.", _ENDING_SECONDS)
     if row.state == record.CLOSED:
         return "The incident is over."
-    actions = plan.decide(
-        news,
-        incident_id=job.incident_id,
-        incident_tag=row.tag,
-        work_item=row.work_item,
-        now=now(),
-        policy=policy,
-        pages_url=pages_url,
-    )
+    did, wrote = _tell(door, engine, policy, pages_url, job, row, news)
+    record.told(engine, job.incident_id, news, work_item=wrote)
+    later = None if wrote else plan.item_due(news, policy)
+    if later is not None:
+        record.tell_later(engine, job.incident_id, later)
+    runs = "1 run" if news.count == 1 else f"{news.count} runs"
+    return f"Told of {runs}: {'; '.join(did) or 'nothing new'}."
+
+
+def _tell(
+    door: Door,
+    engine: Engine,
+    policy: plan.Policy,
+    pages_url: str,
+    job: Job,
+    row: Incident,
+    news: plan.News,
+) -> tuple[list[str], bool]:
+    """Do what there is to do. Returns what was done, and whether the work item was written to."""
+    assert job.incident_id is not None  # noqa: S101
     did, number, wrote = [], row.work_item, False
-    for action in actions:
+    for action in _decided(engine, policy, pages_url, row, news):
         told: acts.Act = action
         if isinstance(action, acts.PostThread):
             told = replace(action, work_item=number)
@@ -63,12 +74,24 @@ def incident(door: Door, engine: Engine, policy: plan.Policy, pages_url: str, jo
             record.work_item(engine, job.incident_id, news, number=number, url=outcome.url)
             jobs.put_merge(engine, job.incident_id, row.project_id, _MERGE_AFTER)
         wrote = wrote or isinstance(action, acts.FileWorkItem | acts.UpdateWorkItem | acts.ReopenWorkItem)
-    record.told(engine, job.incident_id, news, work_item=wrote)
-    later = None if wrote else plan.item_due(news, policy)
-    if later is not None:
-        record.tell_later(engine, job.incident_id, later)
-    runs = "1 run" if news.count == 1 else f"{news.count} runs"
-    return f"Told of {runs}: {'; '.join(did) or 'nothing new'}."
+    return did, wrote
+
+
+def _decided(
+    engine: Engine, policy: plan.Policy, pages_url: str, row: Incident, news: plan.News
+) -> tuple[acts.Act, ...]:
+    decided = plan.decide(
+        news,
+        incident_id=row.id or 0,
+        incident_tag=row.tag,
+        work_item=row.work_item,
+        now=now(),
+        policy=policy,
+        pages_url=pages_url,
+    )
+    if record.stands_in_digest(engine, row):  # it speaks for others as well, and lists none of them
+        return tuple(each for each in decided if isinstance(each, acts.TagRun | acts.PostThread))
+    return decided
 
 
 def merge(door: Door, engine: Engine, job: Job) -> str:

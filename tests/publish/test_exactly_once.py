@@ -171,6 +171,7 @@ def test_a_project_gets_no_more_items_than_it_can_take_and_then_one_digest(
     with Session(engine) as session:
         numbers = [row.work_item for row in session.exec(select(Incident).order_by(Incident.id))]  # type: ignore[arg-type]
     assert numbers[2:] == [digest] * 4
+    assert stage.project.work_items[digest]["rev"] == 1, "it does not hear of each of them"
 
 
 def test_an_item_filed_twice_is_closed_but_for_the_one_that_triage_knows(

@@ -207,3 +207,14 @@ def test_the_failed_stages_are_run_again_where_that_is_wanted(engine: Engine, st
     look(engine, stage, replace(PROMPT, rerun_pipelines=1))
     states = {number: stage.project.builds[number]["status"] for number in (41, 42)}
     assert states == {41: "completed", 42: "inProgress"}, "the newest of the pipeline, and no other"
+
+
+def test_a_digest_stays_open_for_the_others_that_it_speaks_for(engine: Engine, stage: Stage) -> None:
+    thrifty = replace(PROMPT, items_per_project_hour=1)
+    other = findings.connection(id="b460b0f8-0000-4000-8000-000000000009", name="arm-9")
+    attribution = replace(findings.finding().attribution, connection=other)
+    broke(engine, stage, stage.finding(findings.run(42), attribution=attribution), thrifty)
+    broke(engine, stage, stage.finding(), thrifty)
+    used(stage, LATER)
+    assert "1 are over" in look(engine, stage, thrifty)
+    assert [item["fields"]["System.State"] for item in stage.project.work_items.values()] == ["New", "New"]
