@@ -127,3 +127,14 @@ def test_the_measures_count_jobs_and_incidents(engine: Engine, settings: config.
     told = TestClient(web.create_app(settings, engine)).get("/metrics").text
     assert 'triage_jobs{state="available"} 1.0' in told
     assert "triage_incidents_open 0.0" in told
+
+
+def test_the_inbox_says_that_events_do_not_arrive(
+    organisation: Organisation, engine: Engine, settings: config.Settings
+) -> None:
+    install(organisation, settings)
+    next(iter(organisation.subscriptions.values()))["status"] = "onProbation"
+    look(organisation, engine, settings)
+    page = TestClient(web.create_app(settings, engine)).get("/").text
+    assert "Events do not arrive since" in page
+    assert "triage hooks repair" in page

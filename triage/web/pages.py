@@ -15,7 +15,7 @@ from markupsafe import Markup
 from sqlmodel import Session, col, select
 
 from triage import db, jobs
-from triage.db import Delivery, Effect, FindingRow, Incident, Job, TriagedRun
+from triage.db import Delivery, Effect, FindingRow, Health, Incident, Job, TriagedRun
 from triage.jobs import State
 
 if TYPE_CHECKING:
@@ -48,7 +48,12 @@ def router(engine: Engine) -> APIRouter:
         return templates.TemplateResponse(
             request,
             "inbox.html",
-            {"incidents": incidents(engine), "runs": runs(engine), "troubled": troubled(engine)},
+            {
+                "ailing": ailing(engine),
+                "incidents": incidents(engine),
+                "runs": runs(engine),
+                "troubled": troubled(engine),
+            },
         )
 
     @routes.get("/incidents/{number}")
@@ -160,6 +165,12 @@ def troubled(engine: Engine) -> list[dict[str, Any]]:
             {**_plain(job), "about": jobs.about(job), "conclusion": _so_far(job)}
             for job in session.exec(query)
         ]
+
+
+def ailing(engine: Engine) -> list[dict[str, Any]]:
+    """Return the parts of triage that are not well."""
+    with Session(engine) as session:
+        return [_plain(row) for row in session.exec(select(Health).where(Health.state != "ok"))]
 
 
 def _waiting(session: Session, project: str, number: int) -> dict[str, Any]:
