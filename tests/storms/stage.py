@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -139,8 +140,15 @@ def seen(organisation: Organisation, name: str) -> Seen:
 
 
 def calls(organisation: Organisation) -> dict[str, int]:
-    """Return how many requests came, by method and API."""
-    return dict(organisation.calls)
+    """Return how many requests came, by method and what they were about."""
+    return dict(Counter(f"{method} {_resource(path)}" for method, path in organisation.asked))
+
+
+def _resource(path: str) -> str:
+    """Return a path without organisation, project and ids."""
+    steps = path.split("/_apis/", 1)[-1].split("/")
+    named = [step for step in steps if not any(sign.isdigit() for sign in step)]
+    return "/".join(["timeline"] if "timeline" in map(str.lower, named) else named).lower()
 
 
 def be_slow(organisation: Organisation, seconds: float) -> None:
