@@ -63,26 +63,31 @@ def put(engine: Engine, ref: RunRef, *, marker: str = "") -> bool:
     events may round differently, so a neighbour counts as the same; `stage:…` or `job:…` with the
     attempt while the run goes on; `told:` and the event's second when nothing else is known.
     """
-    key = f"{ref}@{marker}"
-    keys = [key] + [f"{ref}@{int(marker) + off}" for off in (-1, 1) if marker.isdecimal()]
     try:
         with Session(engine) as session, session.begin():
-            one_at_a_time(session.connection(), f"put {ref}")  # a neighbour's key differs from ours
-            if session.exec(select(Job.id).where(col(Job.key).in_(keys))).first() is not None:
-                return False
-            session.add(
-                Job(
-                    key=key,
-                    kind=ref.kind,
-                    project=ref.project,
-                    run_id=ref.id,
-                    environment_id=ref.environment_id,
-                    turn=_turn(session, ref.project),
-                    available_at=present(),
-                )
-            )
+            return put_within(session, ref, marker=marker)
     except IntegrityError:  # told twice at the same moment
         return False
+
+
+def put_within(session: Session, ref: RunRef, *, marker: str = "") -> bool:
+    """Keep a run in the caller's transaction. Who keeps several sorts them, lest two wait for each other."""
+    key = f"{ref}@{marker}"
+    keys = [key] + [f"{ref}@{int(marker) + off}" for off in (-1, 1) if marker.isdecimal()]
+    one_at_a_time(session.connection(), f"put {ref}")  # a neighbour's key differs from ours
+    if session.exec(select(Job.id).where(col(Job.key).in_(keys))).first() is not None:
+        return False
+    session.add(
+        Job(
+            key=key,
+            kind=ref.kind,
+            project=ref.project,
+            run_id=ref.id,
+            environment_id=ref.environment_id,
+            turn=_turn(session, ref.project),
+            available_at=present(),
+        )
+    )
     return True
 
 

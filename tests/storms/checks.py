@@ -72,7 +72,7 @@ def storm(
     bodies = at.played.ask(stage.fail, "storm", runs, pipelines, pull_requests)
     at.triage.serve(workers=2)
     sent = stage.send(at.triage.port, bodies, seconds=seconds)
-    later = stage.drain(at.engine, patience=600)
+    later = stage.drain(at.engine, patience=900)
     stage.drain(at.engine, patience=120, left=stage.soon)
     seen = at.played.ask(stage.seen, "storm")
     calls = at.played.ask(stage.calls)

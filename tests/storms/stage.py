@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Engine
 
-TOKEN = "played"  # noqa: S105 - of the played organisation
-PASSWORD = "the hook's own"  # noqa: S105
+TOKEN = "played"
+PASSWORD = "the hook's own"
 CONNECTIONS = 50
 _STORY = "acr-automatic-connection"
 _LOGIN = base64.b64encode(f"triage:{PASSWORD}".encode()).decode()
@@ -102,7 +102,7 @@ def fail(organisation: Organisation, name: str, runs: int, pipelines: int, pull_
         same = numbers[len(numbers) % len(tables)]
         number = organisation.next_id()
         text = json.dumps(project.builds[same]).replace(f"/{same}/", f"/{number}/")
-        project.builds[number] = {**json.loads(text.replace(f"={same}\"", f"={number}\"")), "id": number}
+        project.builds[number] = {**json.loads(text.replace(f'={same}"', f'={number}"')), "id": number}
         project.timelines[number] = project.timelines[same]
         project.current_timeline[number] = project.current_timeline[same]
         project.logs[number] = project.logs[same]

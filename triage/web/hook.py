@@ -14,12 +14,11 @@ import anyio
 import structlog
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
-from sqlmodel import Session
 from starlette.requests import ClientDisconnect
 
-from triage import intake, jobs
-from triage.db import Delivery
+from triage import intake
 from triage.errors import UsageError
+from triage.intake.keeping import Keeper
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
@@ -40,6 +39,7 @@ def router(settings: Settings, engine: Engine) -> APIRouter:
             "or hook.header_value for a secret header, and give Azure DevOps the same value."
         )
     routes = APIRouter()
+    keeper = Keeper(engine)
 
     @routes.post("/hooks/azure-devops")
     @routes.post("/hooks/azure-devops/")  # a redirect would put the subscription on probation
@@ -53,7 +53,7 @@ def router(settings: Settings, engine: Engine) -> APIRouter:
         try:
             with anyio.fail_after(_STORE_SECONDS):
                 notice = await anyio.to_thread.run_sync(
-                    store, engine, body, settings.azure_devops.url, abandon_on_cancel=True
+                    store, keeper, body, settings.azure_devops.url, abandon_on_cancel=True
                 )
         except Exception:  # whatever it is: nothing is stored, so it must come again
             log.exception("event not stored; Azure DevOps is asked to send it again")
@@ -92,29 +92,13 @@ def authentic(request: Request, hook: Hook) -> bool:
     return any(proven)
 
 
-def store(engine: Engine, body: bytes | None, organization_url: str) -> dict[str, str]:
+def store(keeper: Keeper, body: bytes | None, organization_url: str) -> dict[str, str]:
     """Keep a request durably and queue the run it tells of. Returns what became of it."""
     if body is None:
         notice = intake.Notice("refused", "The body is too large, compressed or broke off.")
     else:
         notice = intake.parse(body, organization_url)
-    outcome: str = notice.kind
-    if notice.ref is not None:
-        outcome = "queued" if jobs.put(engine, notice.ref, marker=notice.marker) else "duplicate"
-    with Session(engine) as session, session.begin():
-        session.add(
-            Delivery(
-                source="hook",
-                event_type=notice.event_type,
-                event_id=notice.event_id,
-                subscription_id=notice.subscription_id,
-                notification_id=notice.notification_id,
-                outcome=outcome,
-                reason=notice.reason,
-                run_key=str(notice.ref) if notice.ref else "",
-            )
-        )
-    return {"outcome": outcome, "reason": notice.reason}
+    return {"outcome": keeper.keep(notice), "reason": notice.reason}
 
 
 def _basic(header: str) -> bytes:
