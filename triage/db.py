@@ -339,6 +339,11 @@ def _on_sqlite_begin(connection: sa.Connection) -> None:
     connection.exec_driver_sql("BEGIN" if reads_only else "BEGIN IMMEDIATE")
 
 
+def reader(engine: Engine) -> Engine:
+    """Return the engine for transactions that only read: on SQLite they wait for no writer."""
+    return engine.execution_options(triage_reads_only=True)
+
+
 def one_at_a_time(connection: sa.Connection, what: str) -> None:
     """Wait until no other transaction does the same; until this one ends, others wait."""
     if connection.dialect.name == "postgresql":  # SQLite has one writer anyway
