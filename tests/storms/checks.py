@@ -7,12 +7,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from sqlmodel import Session, col, select
+from sqlmodel import Session, col, func, select
 
 from tests.storms import stage
 from tests.storms.stage import Played, Triage
 from triage import jobs
 from triage.db import FindingRow, Job
+from triage.sandbox import wire
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -103,6 +104,147 @@ def storm(
         "requests": ", ".join(f"{name} {count}" for name, count in Counter(calls).most_common(6)),
     }
     return result
+
+
+def fair(at: Scene, *, projects: int = 200, runs: int = 25, noisy: int = 10_000) -> Result:
+    """R9: many secrets at once, behind a noisy project: nobody waits for more than their share."""
+    result = Result("R9", trials=projects * runs + noisy + 1)
+    loud = at.played.ask(stage.fail, "noisy", noisy, 5, 0)
+    others = [at.played.ask(stage.fail, f"other-{number}", runs, 1, 0) for number in range(projects)]
+    quiet = at.played.ask(stage.fail, "quiet", 1, 1, 0)
+    at.triage.serve(workers=2)
+    stage.send(at.triage.port, loud)
+    told = [body for turn in zip(*others, strict=True) for body in turn]
+    sent = stage.send(at.triage.port, [*told, *quiet])
+    result.hold(set(sent.statuses) == {202}, f"events were answered {dict(Counter(sent.statuses))}")
+    noise = wire.guid("project", "noisy")
+    early = noisy - _left(at.engine, noise)
+    seconds = stage.drain(at.engine, patience=3600, left=lambda engine: _left_but(engine, noise))
+    left = _left(at.engine, noise)
+    waits = _first_waits(at.engine)
+    quietest = waits.pop(wire.guid("project", "quiet"))
+    waits.pop(noise, None)
+    longest = max(waits.values())
+    result.hold(quietest <= longest + 5, f"the quiet project waited {quietest:.1f} s, others {longest:.1f} s")
+    # In each round every project has one turn, the noisy one too.
+    had = noisy - left - early
+    result.hold(had <= runs + 50, f"the noisy project had {had} turns, the others {runs}")
+    result.figures = {
+        "longest wait of the quietest project": f"{quietest:.1f} s",
+        "longest wait for a project's first run": f"{max(waits.values()):.1f} s",
+        "until the others were done": f"{seconds:.0f} s",
+        "turns of the noisy project by then": had,
+        "answered within, 99 %": f"{1000 * sent.percentile(0.99):.0f} ms",
+    }
+    return result
+
+
+def poison(at: Scene, *, healthy: int = 100) -> Result:
+    """R11: jobs that crash, hang or eat memory are quarantined after 5 crashes, and delay nobody."""
+    kinds = ("crash", "hang", "grow")
+    alone = at.played.ask(stage.fail, "alone", healthy, 1, 0)
+    result = Result("R11", trials=len(kinds))
+    bad = at.played.ask(stage.fail, "poison", len(kinds), 1, 0)
+    good = at.played.ask(stage.fail, "healthy", healthy, 1, 0)
+    poisoned = dict(zip((stage.run_of(body) for body in bad), kinds, strict=True))
+    at.triage.poison(poisoned)
+    at.triage.serve(workers=2)
+    stage.send(at.triage.port, alone)
+    usual = stage.drain(at.engine, patience=120)
+    sent = stage.send(at.triage.port, [*bad, *good])
+    result.hold(set(sent.statuses) == {202}, f"events were answered {dict(Counter(sent.statuses))}")
+    project = wire.guid("project", "poison")
+    delay = stage.drain(at.engine, patience=120, left=lambda engine: _left_but(engine, project))
+    until = stage.drain(at.engine, patience=300)
+    with Session(at.engine) as session:
+        rows = session.exec(select(Job).where(Job.kind == jobs.Kind.BUILD)).all()
+        ended = {poisoned[row.run_id]: (row.state, row.crashes) for row in rows if row.run_id in poisoned}
+        bystanders = Counter((row.state, row.crashes) for row in rows if row.run_id not in poisoned)
+    expected = (jobs.State.QUARANTINED, jobs.MAX_CRASHES)
+    result.violations += [
+        f"{kind}: {state} after {n}" for kind, (state, n) in ended.items() if (state, n) != expected
+    ]
+    result.violations += [
+        f"{count} others are {state} after {crashes} crashes"
+        for (state, crashes), count in bystanders.items()
+        if (state, crashes) != (jobs.State.COMPLETED, 0)
+    ]
+    result.hold(set(stage.counted(at.engine)) == {healthy}, f"counted {stage.counted(at.engine)}")
+    result.figures = {
+        "crashes before quarantine": jobs.MAX_CRASHES,
+        f"until {healthy} others were done": f"{delay:.1f} s, {usual:.1f} s without poison",
+        "until all were in quarantine": f"{delay + until:.1f} s",
+    }
+    return result
+
+
+def pressure(at: Scene, *, events: int = 20_000) -> Result:
+    """R21: events come while no worker works: all are kept, memory stays flat; then they are worked off."""
+    result = Result("R21", trials=events)
+    bodies = at.played.ask(stage.fail, "pressure", events, 5, 0)
+    at.triage.receive()
+    sent = stage.send(at.triage.port, bodies)
+    kept = stage.runs_left(at.engine)
+    growth = at.triage.memory.growth
+    result.hold(set(sent.statuses) == {202}, f"events were answered {dict(Counter(sent.statuses))}")
+    result.hold(kept == events, f"{kept} runs were kept of {events}")
+    result.hold(growth <= GROWTH_MAX, f"memory grew by {growth:.0f} MB")
+    at.triage.work(workers=2)
+    seconds = stage.drain(at.engine, patience=3600)
+    result.hold(stage.counted(at.engine) == [events], f"counted {stage.counted(at.engine)}")
+    result.violations += _unfinished(at.engine)
+    result.figures = {
+        "events a second": round(events / sent.seconds),
+        "answered within, 99 %": f"{1000 * sent.percentile(0.99):.0f} ms",
+        "receiver's memory (most)": f"{at.triage.memory.largest:.0f} MB",
+        "its growth": f"{growth:.0f} MB",
+        "worked off, runs a second": round(events / seconds, 1),
+    }
+    return result
+
+
+def scale(at: Scene, *, runs: int = 400, processes: int = 4) -> Result:
+    """Several `triage work` on one database count each run once and file one work item."""
+    result = Result("scale out", trials=runs)
+    bodies = at.played.ask(stage.fail, "scale", runs, 5, 0)
+    at.triage.receive()
+    sent = stage.send(at.triage.port, bodies)
+    result.hold(set(sent.statuses) == {202}, f"events were answered {dict(Counter(sent.statuses))}")
+    for _ in range(processes):
+        at.triage.work(workers=1)
+    seconds = stage.drain(at.engine, patience=600)
+    stage.drain(at.engine, patience=120, left=stage.soon)
+    seen = at.played.ask(stage.seen, "scale")
+    result.hold(seen.work_items == 1, f"{seen.work_items} work items")
+    result.hold(stage.counted(at.engine) == [runs], f"counted {stage.counted(at.engine)}")
+    result.violations += _unfinished(at.engine)
+    result.figures = {"processes": processes, "runs a second, from their start": round(runs / seconds, 1)}
+    return result
+
+
+def _left(engine: Engine, project: str) -> int:
+    """Return how many runs of a project wait or are worked on."""
+    return stage.runs_left(engine) - _left_but(engine, project)
+
+
+def _left_but(engine: Engine, project: str) -> int:
+    """Return how many runs wait or are worked on, without those of a project."""
+    with Session(engine) as session:
+        query = select(func.count()).where(
+            col(Job.finished_at).is_(None), Job.kind == jobs.Kind.BUILD, Job.project != project
+        )
+        return session.exec(query).one()
+
+
+def _first_waits(engine: Engine) -> dict[str, float]:
+    """Return for each project after how many seconds its first run was triaged."""
+    with Session(engine) as session:
+        query = (
+            select(Job.project, func.min(Job.created_at), func.min(Job.finished_at))
+            .where(Job.kind == jobs.Kind.BUILD)
+            .group_by(col(Job.project))
+        )
+        return {project: (done - told).total_seconds() for project, told, done in session.exec(query) if done}
 
 
 def _unfinished(engine: Engine) -> list[str]:

@@ -108,9 +108,16 @@ def fail(organisation: Organisation, name: str, runs: int, pipelines: int, pull_
         project.logs[number] = project.logs[same]
         numbers.append(number)
     return [
-        json.dumps(events.render("build.complete", project.builds[number], organisation.url, project)).encode()
+        json.dumps(
+            events.render("build.complete", project.builds[number], organisation.url, project)
+        ).encode()
         for number in numbers
     ]
+
+
+def run_of(event: bytes) -> int:
+    """Return the run that an event tells of."""
+    return int(json.loads(event)["resource"]["id"])
 
 
 def _of_pull_request(table: RunTable, number: int) -> RunTable:
@@ -154,7 +161,8 @@ def _resource(path: str) -> str:
 def be_slow(organisation: Organisation, seconds: float) -> None:
     """Take so long for each answer, as a service far away does."""
     organisation.faults[:] = [
-        Fault(method, "", times=sys.maxsize, delay_seconds=seconds) for method in ("GET", "POST", "PUT", "PATCH")
+        Fault(method, "", times=sys.maxsize, delay_seconds=seconds)
+        for method in ("GET", "POST", "PUT", "PATCH")
     ]
 
 
@@ -241,6 +249,18 @@ class Triage:
     def serve(self, *, workers: int = 2) -> None:
         """Start `triage serve` and wait until it answers."""
         self._start("serve", workers)
+        self._wait()
+
+    def receive(self) -> None:
+        """Start what takes events and works on none."""
+        self._start("receive", 1)
+        self._wait()
+
+    def work(self, *, workers: int = 1, within: Sequence[str] = ()) -> subprocess.Popen[bytes]:
+        """Start `triage work`, behind a command that runs it elsewhere."""
+        return self._start("work", workers, within)
+
+    def _wait(self) -> None:
         end = time.monotonic() + 60
         while time.monotonic() < end:
             try:
@@ -248,16 +268,12 @@ class Triage:
                     return
             except OSError:
                 time.sleep(0.05)
-        raise RuntimeError("triage serve does not start: " + self.log())
+        raise RuntimeError("triage does not start: " + self.log())
 
-    def work(self, *, workers: int = 1) -> subprocess.Popen[bytes]:
-        """Start `triage work`."""
-        return self._start("work", workers)
-
-    def _start(self, command: str, workers: int) -> subprocess.Popen[bytes]:
+    def _start(self, command: str, workers: int, within: Sequence[str] = ()) -> subprocess.Popen[bytes]:
         with (self._folder / "triage.log").open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "triage", command],
+                [*within, sys.executable, "-m", "tests.storms.entry", command],
                 env={**self._environment, "TRIAGE_WORKERS": str(workers)},
                 cwd=self._folder,
                 stdout=subprocess.DEVNULL,
@@ -265,6 +281,10 @@ class Triage:
             )
         self._running.append(process)
         return process
+
+    def poison(self, how: Mapping[int, str]) -> None:
+        """Let runs take down who reads their timeline: `crash`, `hang` or `grow`."""
+        self._environment["STORM_POISON"] = ",".join(f"{kind}={number}" for number, kind in how.items())
 
     def log(self) -> str:
         """Return the end of what triage said."""
@@ -303,9 +323,7 @@ async def _answers(port: int) -> bool:
     return True
 
 
-def _environment(
-    organisation: str, database: str, port: int, more: Mapping[str, str]
-) -> dict[str, str]:
+def _environment(organisation: str, database: str, port: int, more: Mapping[str, str]) -> dict[str, str]:
     told = {
         "AZURE_DEVOPS__URL": organisation,
         "AZURE_DEVOPS__TOKEN": TOKEN,
@@ -321,7 +339,7 @@ def _environment(
         **more,
     }
     kept = {name: value for name, value in os.environ.items() if not name.startswith("TRIAGE_")}
-    own = {f"TRIAGE_{name}": value for name, value in told.items()}
+    own = {name if name.startswith("STORM_") else f"TRIAGE_{name}": value for name, value in told.items()}
     return {**kept, "TRIAGE_CONFIG": os.devnull, "PYTHONPATH": str(ROOT), **own}
 
 
