@@ -41,6 +41,7 @@ CONNECTIONS = 50
 _STORY = "acr-automatic-connection"
 _LOGIN = base64.b64encode(f"triage:{PASSWORD}".encode()).decode()
 _MEGABYTE = 1024 * 1024
+_STARTED = 12  # samples, after which every process has started
 
 
 class Played:
@@ -228,7 +229,7 @@ class Memory:
     def growth(self) -> float:
         """How much more they held in the last fifth than in the second."""
         fifth = len(self.samples) // 5
-        if not fifth:
+        if fifth < _STARTED:
             return 0.0
         return max(self.samples[-fifth:]) - max(self.samples[fifth : 2 * fifth])
 
