@@ -18,6 +18,7 @@ import time
 from collections import Counter
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
@@ -175,7 +176,7 @@ def _asked_so_far(organisation: Organisation) -> int:
 
 
 def _asked_since(organisation: Organisation, number: int) -> list[tuple[str, str]]:
-    return list(organisation.asked[number:])
+    return list(islice(organisation.asked, number, None))
 
 
 def _bare(url: str, asked: list[tuple[str, str]]) -> float:
