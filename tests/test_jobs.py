@@ -232,7 +232,9 @@ def test_a_job_that_kills_its_workers_waits_behind_the_others(engine: Engine) ->
 
 def test_quarantine_does_not_hold_up_the_next_job(engine: Engine) -> None:
     put(engine)
-    change(engine, state=State.RUNNING, crashes=jobs.MAX_CRASHES - 1, lease="dead", lease_until=db.present(-1))
+    change(
+        engine, state=State.RUNNING, crashes=jobs.MAX_CRASHES - 1, lease="dead", lease_until=db.present(-1)
+    )
     jobs.put(engine, RunRef(PROJECT, 43))
     assert claimed(engine).run_id == 43
 

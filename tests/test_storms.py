@@ -14,7 +14,12 @@ if TYPE_CHECKING:
 
     from tests.storms.checks import Result, Scene
 
-QUICK = {"JOB_SECONDS_MAX": "2", "WORKER_MEMORY_MB": "512", "STORM_CRASH_SECONDS": "0.2", "POLICY__GROUP_INTERVAL_SECONDS": "2"}
+QUICK = {
+    "JOB_SECONDS_MAX": "2",
+    "WORKER_MEMORY_MB": "512",
+    "STORM_CRASH_SECONDS": "0.2",
+    "POLICY__GROUP_INTERVAL_SECONDS": "2",
+}
 
 
 @pytest.fixture

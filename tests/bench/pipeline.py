@@ -15,8 +15,8 @@ import logging
 import tempfile
 import threading
 import time
-from collections import Counter
-from contextlib import contextmanager, nullcontext
+from collections import defaultdict
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -24,14 +24,13 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 import structlog
-from sqlalchemy import event
 from sqlmodel import Session, func, select
 
 from tests import postgres
 from tests.bench import report
 from tests.bench.report import Row, tell
 from tests.storms import checks, stage
-from triage import azdo, config, db, jobs, match, worker
+from triage import azdo, config, jobs, match, worker
 from triage.azdo import transport, wire
 from triage.db import Job
 from triage.intake.keeping import Keeper
@@ -53,7 +52,7 @@ OWN_SHARE_MAX = 0.2
 class Clock:
     """Seconds by what they were spent on."""
 
-    spent: Counter[str] = field(default_factory=Counter)
+    spent: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
 
     def timed(self, what: str, function: Callable[..., Any]) -> Callable[..., Any]:
         """Return a function that takes its time down."""
@@ -94,7 +93,7 @@ def _one(what: str, count: int, pipelines: int, latency: float, url: str) -> Non
     played = stage.Played()
     try:
         with stage.database(url) as engine:
-            mate, door = _ready(played, engine, url, count, pipelines, warm=2 if pipelines == 1 else 0)
+            mate, door = _ready(played, engine, url, count, pipelines, known=int(pipelines == 1))
             played.ask(stage.be_slow, latency)
             asked = played.ask(_asked_so_far)
             with _clocked(engine) as clock:
@@ -107,9 +106,19 @@ def _one(what: str, count: int, pipelines: int, latency: float, url: str) -> Non
         own = (wall - bare) / bare
         wanted = f"≤ {OWN_SHARE_MAX:.0%}" if latency else ""
         tell(Row(f"{where}: one worker", f"{done / wall:.1f} runs/s, {1000 * cpu / done:.1f} ms CPU each"))
-        tell(Row("  the same calls bare", f"{len(paths) / done:.2f} calls, {1000 * bare / done:.1f} ms a run"))
+        tell(
+            Row("  the same calls bare", f"{len(paths) / done:.2f} calls, {1000 * bare / done:.1f} ms a run")
+        )
         ok = own <= OWN_SHARE_MAX if latency else None
-        tell(Row("  our own work beside them", f"{1000 * (wall - bare) / done:.1f} ms a run", f"{own:.0%}", wanted, ok))
+        tell(
+            Row(
+                "  our own work beside them",
+                f"{1000 * (wall - bare) / done:.1f} ms a run",
+                f"{own:.0%}",
+                wanted,
+                ok,
+            )
+        )
         rest = wall - sum(clock.spent.values())
         parts = {**clock.spent, "everything else": rest}
         told = ", ".join(f"{name} {1000 * spent / done:.1f}" for name, spent in parts.items())
@@ -119,9 +128,9 @@ def _one(what: str, count: int, pipelines: int, latency: float, url: str) -> Non
 
 
 def _ready(
-    played: stage.Played, engine: Engine, url: str, count: int, pipelines: int, *, warm: int
+    played: stage.Played, engine: Engine, url: str, count: int, pipelines: int, *, known: int
 ) -> tuple[worker.Worker, azdo.Door]:
-    bodies = played.ask(stage.fail, "pipeline", count + warm, pipelines + warm * 0, 0)
+    bodies = played.ask(stage.fail, "pipeline", count + known, pipelines, 0)
     warming = played.ask(stage.fail, "warm", 3, 1, 0)
     settings = config.load(
         azure_devops={"url": played.url, "token": stage.TOKEN},
@@ -132,11 +141,10 @@ def _ready(
     mate = worker.Worker(settings, engine, worker.knowledge(settings), threading.Event(), name="bench")
     door = azdo.connect(played.url, stage.TOKEN)
     keeper = Keeper(engine)
-    for some in (warming + bodies[:warm], bodies[warm:]):
+    for some in (warming + bodies[:known], bodies[known:]):
+        _work(mate, door, engine)
         for body in some:
             hook.store(keeper, body, played.url)
-        if some is not bodies[warm:]:
-            _work(mate, door, engine)
     return mate, door
 
 
@@ -216,7 +224,8 @@ def _many(at: checks.Scene, runs: int, processes: int) -> float:
         first, last = session.exec(
             select(func.min(Job.finished_at), func.max(Job.finished_at)).where(mine)
         ).one()
-    return runs / float((last - first).total_seconds())
+    assert first is not None and last is not None, "all have ended"  # noqa: PT018
+    return runs / (last - first).total_seconds()
 
 
 @contextmanager

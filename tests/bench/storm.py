@@ -39,9 +39,9 @@ def main(promises: Sequence[str], part: float, kind: str) -> int:
         with (
             tempfile.TemporaryDirectory(prefix="triage-storm-") as folder,
             _database(kind, Path(folder)) as url,
+            checks.scene(Path(folder), url, **_SETTINGS[promise]) as at,
         ):
-            with checks.scene(Path(folder), url, **_SETTINGS[promise]) as at:
-                result = _tried(promise, part)(at)
+            result = _tried(promise, part)(at)
         broken += bool(result.violations)
         _tell(result)
     return int(broken > 0)

@@ -139,9 +139,7 @@ def fair(at: Scene, *, projects: int = 200, runs: int = 25, noisy: int = 10_000)
     return result
 
 
-def poison(
-    at: Scene, *, healthy: int = 100, kinds: tuple[str, ...] = ("crash", "hang", "grow")
-) -> Result:
+def poison(at: Scene, *, healthy: int = 100, kinds: tuple[str, ...] = ("crash", "hang", "grow")) -> Result:
     """R11: jobs that crash, hang or eat memory are quarantined after 5 crashes, and delay nobody."""
     alone = at.played.ask(stage.fail, "alone", healthy, 1, 0)
     result = Result("R11", trials=len(kinds))

@@ -42,7 +42,7 @@ def _poisoned(door: azdo.Door, ref: RunRef, timeline_id: str | None = None) -> t
 if "STORM_CRASH_SECONDS" in os.environ:  # what triage waits after a second crash
     jobs._CRASH_SECONDS = float(os.environ["STORM_CRASH_SECONDS"])
 if _POISON:
-    azdo.Door.timeline = _poisoned  # type: ignore[method-assign]
+    azdo.Door.timeline = _poisoned  # type: ignore[method-assign, assignment]
 
 
 def main() -> None:
