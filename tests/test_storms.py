@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from tests.databases import Databases
     from tests.storms.checks import Result, Scene
 
 QUICK = {
@@ -47,3 +48,11 @@ def test_a_job_that_takes_workers_down_is_put_in_quarantine_and_delays_nobody(sc
 
 def test_events_wait_for_workers_that_do_not_work(scene: Scene) -> None:
     assert kept(checks.pressure(scene, events=200))
+
+
+def test_processes_that_share_postgresql_count_each_run_once(databases: Databases, tmp_path: Path) -> None:
+    with (
+        databases.new("postgresql", tmp_path) as url,
+        checks.scene(tmp_path, url, **QUICK) as made,
+    ):
+        assert kept(checks.scale(made, runs=60, processes=4))

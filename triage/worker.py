@@ -48,7 +48,7 @@ _HEARTBEAT_SECONDS = 30.0
 _DRAIN_SECONDS = 20.0
 _ROUNDS_SECONDS = 10.0
 _AHEAD_SECONDS = 30.0
-_AHEAD_MIN, _AHEAD_MAX = 8, 99  # runs that wait beside one; fewer are not worth a request of their own
+_AHEAD_MAX = 99  # runs that wait beside one
 
 
 @dataclass(frozen=True)
@@ -338,7 +338,7 @@ class _Ahead:
         if found := self.read.pop(str(ref), None):
             return found
         numbers = jobs.beside(self.engine, job, _AHEAD_MAX) if ref.kind == "build" else []
-        if len(numbers) < _AHEAD_MIN:
+        if not numbers:
             return door.run(ref)
         runs = door.runs(ref.project, [ref.id, *numbers])
         self.read = {str(run.ref): run for run in runs if run.status == "completed"}
