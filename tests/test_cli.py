@@ -67,6 +67,47 @@ def test_a_finding_is_one_json_object_a_line(tmp_path: Path) -> None:
     assert done.returncode == 1
 
 
+@pytest.mark.parametrize("file", [True, False])
+def test_the_settings_name_the_pack_to_scan_with(tmp_path: Path, *, file: bool) -> None:
+    settings = {"TRIAGE_RULES__PATH": "no-pack"}
+    if file:
+        (tmp_path / "triage.toml").write_text('[rules]\npath = "no-pack"\n')
+        settings = {}
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("TRIAGE_")}
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, "scan", "-"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        cwd=tmp_path,
+        env={**environment, "PYTHONPATH": str(ROOT), **settings},
+        check=False,
+    )
+    assert done.returncode == 2
+    assert b"no-pack is no folder" in done.stderr
+
+
+def test_a_scan_waits_for_no_package_that_it_does_not_need(tmp_path: Path) -> None:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("TRIAGE_")}
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-c", PROGRAM, "scan", "--format", "json", os.devnull],
+        capture_output=True,
+        cwd=tmp_path,
+        env={**environment, "PYTHONPATH": str(ROOT)},
+        check=True,
+    )
+    loaded = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.decode().split("\n")}
+    assert "regex" in loaded
+    assert not loaded & {
+        "pydantic_settings",
+        "rich",
+        "azure",
+        "requests",
+        "sqlmodel",
+        "multiprocessing",
+        "asyncio",
+    }
+
+
 def test_standard_input_is_a_log_too() -> None:
     assert triage("scan", "-", stdin=ACR.encode()).returncode == 1
 
@@ -152,6 +193,8 @@ SERVABLE = {
         ({"TRIAGE_DATABASE__URL": "mysql://x"}, "is not supported"),
         ({"TRIAGE_SERVER__PORT": "99999"}, "server.port"),
         ({"TRIAGE_SERVER__PRT": "1"}, "did you mean 'port'?"),
+        ({"TRIAGE_SERVICE_BUS__FORWARD": "true"}, "service_bus.forward is on, but there is no Service Bus"),
+        ({"TRIAGE_SERVICE_BUS__CONNECTION_STRING": "x"}, "service_bus.connection_string (TRIAGE_SERVICE_BUS"),
         ({"TRIAGE_OWNERS__FILE": "missing.toml"}, "missing.toml cannot be read"),
         ({"TRIAGE_CONFIG": "missing.toml", "TRIAGE_AZURE_DEVOPS__TOKEN": ""}, "azure_devops.token"),
     ],
@@ -271,7 +314,7 @@ def test_explain_reads_well(failed: demo.Stage) -> None:
 @pytest.mark.parametrize(
     ("url", "given", "told"),
     [
-        ("not a url", "t", "is not the address of a run"),
+        ("not a url", "t", "is not the page of a run"),
         ("https://dev.azure.com/contoso/Shop/_git/web", "t", "not the page of a run"),
         ("https://dev.azure.com/contoso/Shop/_build/results?buildId=1", "", "No token"),
     ],

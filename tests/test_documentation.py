@@ -27,6 +27,8 @@ def settings_table() -> str:
             path = f"{name}.{key}" if key else name
             variable = "TRIAGE_" + path.replace(".", "__").upper()
             default = each.get_default(call_default_factory=True)
+            if hasattr(each.annotation, "model_fields"):  # its keys are those of another section
+                path, variable, default = f"{path}.…", f"{variable}__…", None
             shown = "–" if default is None else f"`{json.dumps(default)}`"
             rows.append(f"| `{path}` | `{variable}` | {shown} | {each.description} |")
     return "\n".join(rows) + "\n"

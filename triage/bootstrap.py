@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-import subprocess
 import sys
-import venv
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -40,6 +38,9 @@ _RUNTIME = "requirements.txt"
 
 def _environment(lock_file: Path) -> Path:
     """Return the interpreter of .venv, made or brought up to date first."""
+    import subprocess  # these take long, and most starts do without
+    import venv
+
     home = ROOT / ".venv"
     python = home / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     stamp = home / "triage-lock"

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 import triage
-from triage import config, own_log
 from triage.domain import Verdict
 from triage.errors import TriageError, UnreadableError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+    from triage import config
 
 _AGE_MAX = 100_000
 
@@ -58,6 +58,7 @@ def demo(*, once: bool, form: Literal["text", "json"], port: int) -> None:
     Needs no account and no network. Exits 1 when a scenario did not end as expected.
     """
     from triage import demo as played
+    from triage import own_log
 
     own_log.to_stderr()
     sys.exit(played.run(once=once, form=form, port=port))
@@ -75,6 +76,7 @@ def explain(run_url: str, form: Literal["text", "json"], token: str | None, rule
     https://dev.azure.com/contoso/Shop/_build/results?buildId=42
     """
     from triage import explain as told
+    from triage import own_log
 
     own_log.to_stderr()
     told.run(run_url, form=form, token=token, rules_path=rules_path)
@@ -114,7 +116,7 @@ def scan(paths: Sequence[str], form: str, rules_path: Path | None, jobs: int, *,
     from triage import scan as scanning
     from triage.scan import reports
 
-    pack = match.load_pack(rules_path or config.load().rules.path)
+    pack = match.load_pack(rules_path or _own_rules())
     gc.freeze()  # the pack stays: to look for garbage in it again and again takes a twentieth of the time
     sys.exit(
         scanning.run(
@@ -135,7 +137,7 @@ def scan(paths: Sequence[str], form: str, rules_path: Path | None, jobs: int, *,
 @click.option("--workers", type=int, help="Worker processes on this machine (workers).")
 def serve(**flags: Any) -> None:
     """Receive events, triage runs, show pages: everything on one machine."""
-    from triage import service
+    from triage import own_log, service
 
     own_log.to_stderr()
     service.serve(_settings(**flags))
@@ -145,13 +147,129 @@ def serve(**flags: Any) -> None:
 @click.option("--workers", type=int, help="Worker processes on this machine (workers).")
 def work(**flags: Any) -> None:
     """Triage runs that another process has received; no web server."""
-    from triage import service
+    from triage import own_log, service
 
     own_log.to_stderr()
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
     service.work(_settings(**flags), stopping)
+
+
+@cli.command()
+@click.option("--organization", help="The organisation's address, e.g. https://dev.azure.com/contoso.")
+@click.option(
+    "--auth",
+    type=click.Choice(["managed-identity", "workload-identity", "service-principal", "token", "azure-cli"]),
+    help="How triage signs in to Azure DevOps.",
+)
+@click.option("--tenant-id", help="Entra tenant of a service principal.")
+@click.option("--client-id", help="Application of a service principal, or a user-assigned managed identity.")
+@click.option("--certificate-file", help="Certificate and private key of a service principal.")
+@click.option("--expires-on", help="The day the token or secret expires, e.g. 2027-01-31.")
+@click.option("--public-url", help="The https address at which Azure DevOps reaches triage.")
+@click.option("--database-url", help="sqlite:///file or postgresql://user@host/name.")
+@click.option("--default-team", help="The team that gets what nobody else owns.")
+@click.option(
+    "--project", "projects", multiple=True, help="Install the hooks of this project; may be repeated."
+)
+@click.option("--all-projects", is_flag=True, help="Install the hooks of every project.")
+@click.option("--force", is_flag=True, help="Write anew what exists already.")
+@click.option("--no-input", is_flag=True, help="Ask nothing: flags and environment say it all.")
+def init(**given: Any) -> None:
+    """Set triage up: ask for what it needs, write it down, test it, and offer to install the hooks.
+
+    Writes triage.toml, and secrets to triage.secrets.toml, both readable by you alone; secrets that are in
+    the environment (TRIAGE_AZURE_DEVOPS__TOKEN, …__CLIENT_SECRET) stay there. Overwrites nothing without
+    --force. Tests by what `triage doctor` does. Exits 2 when something does not work.
+    """
+    from triage import init as setting_up
+
+    sys.exit(setting_up.run(setting_up.Given(**given)))
+
+
+@cli.command()
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def doctor(form: Literal["text", "json"]) -> None:
+    """Look at everything that triage needs, and tell of each fault how to mend it. Writes nothing.
+
+    Settings and their files, the hook's secret, rule pack, owners, database, queue, public address, the
+    credential (kind, expiry, identity, missing and excess rights), the clock, and the service hooks.
+
+    Exits 0 when all is well, 1 when there are warnings only, 2 when something does not work.
+    """
+    from triage import doctor as examining
+
+    sys.exit(examining.run(form))
+
+
+@cli.group()
+def hooks() -> None:
+    """Install, look at and repair the service hooks that tell triage of failed runs."""
+
+
+def _hooks_options(command: Callable[..., None]) -> Callable[..., None]:
+    for option in reversed(
+        (
+            click.option("--project", "projects", multiple=True, help="A project by name; may be repeated."),
+            click.option("--all-projects", is_flag=True, help="Every project that the credential may see."),
+            click.option("--url", help="Where Azure DevOps reaches triage (server.public_url)."),
+            click.option("--service-bus", is_flag=True, help="Send to a Service Bus queue instead."),
+            click.option("--queue", help="The queue's name."),
+            click.option(
+                "--send-connection-string",
+                envvar="TRIAGE_SEND_CONNECTION_STRING",
+                help="SAS that lets Azure DevOps send to the queue; better set as the variable.",
+                show_envvar=True,
+            ),
+            click.option("--releases", is_flag=True, help="Deployments of classic releases as well."),
+            click.option(
+                "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True
+            ),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+@hooks.command("install")
+@_hooks_options
+def hooks_install(**given: Any) -> None:
+    """Create the subscriptions that are missing and update those that differ.
+
+    For each project one for failed and one for partially succeeded runs. Doing it twice does nothing more.
+    Azure DevOps drops events that the one who made a subscription may not read, so triage makes them with
+    its own credential (azure_devops), which needs Edit Subscriptions in each project.
+    """
+    from triage import config, subscribing
+
+    sys.exit(subscribing.install(config.load(), subscribing.Choice(**given)))
+
+
+@hooks.command("status")
+@_hooks_options
+def hooks_status(**given: Any) -> None:
+    """Tell of each subscription whether it works, and which of its last events were not delivered.
+
+    Without --project and --all-projects: of the projects that have one already. Exits 1 when one does not
+    work.
+    """
+    from triage import config, subscribing
+
+    sys.exit(subscribing.status(config.load(), subscribing.Choice(**given)))
+
+
+@hooks.command("repair")
+@_hooks_options
+def hooks_repair(**given: Any) -> None:
+    """Do what install does, and replace what Azure DevOps has switched off.
+
+    A subscription on probation or disabled by the system is created anew and the old one deleted; one that
+    is there twice is removed once; a password that differs is set again. What a person disabled stays so.
+    """
+    from triage import config, subscribing
+
+    sys.exit(subscribing.install(config.load(), subscribing.Choice(**given), repair=True))
 
 
 @cli.command("sweep")
@@ -163,7 +281,7 @@ def sweep_(since: str, projects: tuple[str, ...]) -> None:
     Workers do so by themselves every few minutes (sweep.every_seconds); this looks further back, after
     an outage or where service hooks are not allowed. Runs that triage knows already are left alone.
     """
-    from triage import service
+    from triage import own_log, service
 
     own_log.to_stderr()
     click.echo(service.sweep(_settings(), _age(since), projects))
@@ -210,6 +328,51 @@ def jobs_replay(numbers: tuple[int, ...], state: str | None) -> None:
     queue.replay(_settings(), numbers, state)
 
 
+@cli.group()
+def bus() -> None:
+    """Look after the Service Bus queue that events come through (service_bus)."""
+
+
+@bus.group("dead-letters")
+def dead_letters() -> None:
+    """Messages that could not be handled; nothing removes them but a person."""
+
+
+@dead_letters.command("list")
+@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="So many at most.")
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def dead_letters_list(limit: int, form: Literal["text", "json"]) -> None:
+    """List the oldest dead letters: when, why, and which run each tells of. Takes none."""
+    from triage import config
+    from triage.intake.bus import show
+
+    show.table(config.load(), limit=limit, form=form)
+
+
+@dead_letters.command("show")
+@click.argument("number", metavar="ID", type=int)
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def dead_letters_show(number: int, form: Literal["text", "json"]) -> None:
+    """Tell everything about the dead letter ID but its body."""
+    from triage import config
+    from triage.intake.bus import show
+
+    show.one(config.load(), number, form=form)
+
+
+@dead_letters.command("replay")
+@click.argument("numbers", metavar="[ID]...", nargs=-1, type=int)
+@click.option("--all", "everything", is_flag=True, help="All that are there now.")
+def dead_letters_replay(numbers: Sequence[int], *, everything: bool) -> None:
+    """Put dead letters on the queue again; a run that is known already is not triaged twice."""
+    from triage import config
+    from triage.intake.bus import show
+
+    if bool(numbers) == everything:
+        raise UsageError("Name the dead letters to replay (triage bus dead-letters list), or --all.")
+    show.replayed(config.load(), numbers)
+
+
 _rules_option = click.option(
     "--rules", "pack", type=click.Path(path_type=Path), help="A rule pack of your own (rules.path)."
 )
@@ -239,7 +402,7 @@ def rules_show(
     from triage import catalogue
     from triage.authoring import show
 
-    known = catalogue.read(pack or config.load().rules.path)
+    known = catalogue.read(pack or _own_rules())
     if rule_id is not None:
         found = known.find(rule_id)
         return show.entry(found) if form == "text" else click.echo(json.dumps(found.full(), indent=2))
@@ -270,7 +433,7 @@ def rules_new(rule_id: str, log: str | None, line: int | None, group: str | None
     if line is not None and log is None:
         raise UsageError("--line is a line of the log given with --from.")
     drafted = draft.from_log(_log(log), line) if log else None
-    folder = new.folder(pack or config.load().rules.path)
+    folder = new.folder(pack or _own_rules())
     file, rivals = new.write(folder, rule_id, group, drafted)
     shown = new.shown(file)
     click.echo(f"Wrote {shown}" + (f" from line {drafted.line} of {log}." if drafted else "."))
@@ -295,7 +458,7 @@ def rules_try(rule: str, log: str, form: str, pack: Path | None) -> None:
     from triage import match
     from triage.authoring import attempt, show
 
-    folder = pack or config.load().rules.path or match.shipped_rules()
+    folder = pack or _own_rules() or match.shipped_rules()
     made = attempt.run(*attempt.read(folder, rule), _log(log))
     if form == "json":
         click.echo(json.dumps(attempt.as_json(made)))
@@ -315,7 +478,7 @@ def rules_check(path: Path | None) -> None:
     from triage import match, renewal
     from triage.errors import RulePackError
 
-    pack = config.load().rules.path
+    pack = _own_rules()
     file = path if path and path.is_file() else None
     pack = pack if file else path or pack
     if problems := _problems(pack, file):
@@ -371,7 +534,22 @@ def _age(text: str) -> timedelta:
     return timedelta(**{units[unit]: int(number)})
 
 
+def _own_rules() -> Path | None:
+    """Return the folder of the pack that the settings name.
+
+    Without settings they are not read, which takes a tenth of a second: as long as to search 60 MB.
+    """
+    named = any(name.upper().startswith("TRIAGE_") for name in os.environ)
+    if not (named or Path("triage.toml").exists() or Path("triage.secrets.toml").exists()):
+        return None
+    from triage import config
+
+    return config.load().rules.path
+
+
 def _settings(**flags: Any) -> config.Settings:
+    from triage import config
+
     given = {name: value for name, value in flags.items() if value is not None}
     overrides: dict[str, Any] = {"workers": given["workers"]} if "workers" in given else {}
     server: dict[str, Any] = {name: given[name] for name in ("host", "port") if name in given}

@@ -1,10 +1,11 @@
-"""Settings: triage.toml, then TRIAGE_… environment variables, then flags; the last one wins."""
+"""Settings: triage.toml, triage.secrets.toml, TRIAGE_… variables, then flags; the last one wins."""
 
 from __future__ import annotations
 
 import difflib
 import os
 import tomllib
+from datetime import date
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,11 +24,81 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class AzureDevOps(_Section):
+class Credential(_Section):
+    """How triage signs in to Azure DevOps."""
+
+    auth: Literal["token", "managed-identity", "workload-identity", "service-principal", "azure-cli"] = Field(
+        default="token",
+        description="How to sign in: `token`, `managed-identity`, `workload-identity`, `service-principal`, "
+        "or `azure-cli` (for people).",
+    )
+    token: SecretStr | None = Field(default=None, description="Personal access token that triage works with.")
+    tenant_id: str = Field(
+        default="",
+        description="Entra tenant of a service principal; of a workload identity: `AZURE_TENANT_ID`.",
+    )
+    client_id: str = Field(
+        default="",
+        description="Application of a service principal, or the client of a user-assigned managed identity.",
+    )
+    client_secret: SecretStr | None = Field(default=None, description="Secret of a service principal.")
+    certificate_file: Path | None = Field(
+        default=None, description="Certificate and private key of a service principal (PEM or PKCS#12)."
+    )
+    certificate_password: SecretStr | None = Field(default=None, description="Password of that file.")
+    federated_token_file: Path | None = Field(
+        default=None, description="Token of a workload identity; none: `AZURE_FEDERATED_TOKEN_FILE`."
+    )
+    authority: str = Field(
+        default="https://login.microsoftonline.com",
+        description="Entra's address; another one in sovereign clouds.",
+        pattern=r"^https://[^/\s]+/?$",
+    )
+    expires_on: date | None = Field(
+        default=None,
+        description="Day on which the token or secret expires; `triage doctor` warns two weeks ahead.",
+    )
+
+    @property
+    def configured(self) -> bool:
+        """True when something is set to sign in with."""
+        return self.auth != "token" or bool(self.token and self.token.get_secret_value())
+
+    def problem(self, setting: str) -> str:
+        """Return what is missing to sign in, as a sentence; "" when nothing is."""
+        variable = f"TRIAGE_{setting.replace('.', '__').upper()}"
+        if not self.configured:
+            return (
+                f"{setting}.token is not set. Create a personal access token (scopes in deploy/README.md) "
+                f"and set {variable}__TOKEN, or sign in without one: {setting}.auth."
+            )
+        if self.auth != "service-principal":
+            return ""
+        missing = [name for name in ("tenant_id", "client_id") if not getattr(self, name)]
+        if missing:
+            return f"{setting}.{missing[0]} is not set: a service principal needs tenant_id and client_id."
+        secret = bool(self.client_secret and self.client_secret.get_secret_value())
+        if secret == (self.certificate_file is not None):
+            return (
+                f"{setting}: a service principal needs either client_secret ({variable}__CLIENT_SECRET) or "
+                "certificate_file, and not both."
+            )
+        return ""
+
+    def secrets(self) -> list[SecretStr]:
+        """Return every secret that is set."""
+        given = (self.token, self.client_secret, self.certificate_password)
+        return [each for each in given if each and each.get_secret_value()]
+
+
+class AzureDevOps(Credential):
     """The organisation that triage serves."""
 
     url: str = Field(default="", description="The organisation, e.g. `https://dev.azure.com/contoso`.")
-    token: SecretStr | None = Field(default=None, description="Personal access token that triage works with.")
+    writer: Credential = Field(
+        default_factory=Credential,
+        description="A second credential, with the same keys, that alone writes; none: one for both.",
+    )
     extra_hosts: list[str] = Field(
         default_factory=list, description="Further hosts the token may be sent to (Azure DevOps Server only)."
     )
@@ -56,6 +127,30 @@ class Hook(_Section):
     header_name: str = Field(default="X-Triage-Secret", description="Name of the hook's secret header.")
     header_value: SecretStr | None = Field(default=None, description="Value of the hook's secret header.")
     max_body_bytes: int = Field(default=1024 * 1024, description="Larger events are refused unread.", gt=0)
+
+
+class ServiceBus(_Section):
+    """The queue that Azure DevOps' Service Bus consumer posts into, or our own hook; mostly unused."""
+
+    connection_string: SecretStr | None = Field(
+        default=None,
+        description="Of a shared access policy with Listen (and Send, to forward or replay); none: no bus.",
+    )
+    namespace: str = Field(
+        default="",
+        description="Instead: `contoso.servicebus.windows.net`, where triage signs in with Entra.",
+    )
+    queue: str = Field(
+        default="triage",
+        description="Name of the queue.",
+        max_length=260,
+        pattern=r"^[A-Za-z0-9]([\w./-]*[A-Za-z0-9])?$",
+    )
+    receivers: int = Field(default=2, description="Receivers in `triage serve`.", ge=1, le=32)
+    forward: bool = Field(
+        default=False,
+        description="Put what the hook receives on the queue first, so that receiving outlives the database.",
+    )
 
 
 class Server(_Section):
@@ -191,6 +286,7 @@ class Settings(BaseSettings):
     azure_devops: AzureDevOps = Field(default_factory=AzureDevOps)
     database: Database = Field(default_factory=Database)
     hook: Hook = Field(default_factory=Hook)
+    service_bus: ServiceBus = Field(default_factory=ServiceBus)
     server: Server = Field(default_factory=Server)
     rules: Rules = Field(default_factory=Rules)
     owners: Owners = Field(default_factory=Owners)
@@ -215,8 +311,13 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Flags over environment over file."""
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, _file())
+        """Flags over environment over the file of secrets over the file."""
+        return (
+            init_settings,
+            env_settings,
+            TomlConfigSettingsSource(settings_cls, secrets_file()),
+            TomlConfigSettingsSource(settings_cls, file()),
+        )
 
     @property
     def pages_url(self) -> str:
@@ -235,26 +336,36 @@ def load(**flags: Any) -> Settings:
         problems = "\n".join(f"  {_explain(e)}" for e in error.errors(include_input=False, include_url=False))
         raise UsageError(f"The settings (triage.toml or TRIAGE_… variables) are wrong:\n{problems}") from None
     except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{_file()}: not valid TOML: {error}") from None
+        raise UsageError(f"{file()} or {secrets_file()}: not valid TOML: {error}") from None
 
 
 def require_organization(settings: Settings) -> None:
-    """Raise UsageError unless triage knows which organisation to serve and with what token."""
+    """Raise UsageError unless triage knows which organisation to serve and how to sign in."""
     if not settings.azure_devops.url:
         raise UsageError(
             "azure_devops.url is not set. Name your organisation: "
             "TRIAGE_AZURE_DEVOPS__URL=https://dev.azure.com/<organisation>, or `url` under [azure_devops]."
         )
-    token = settings.azure_devops.token
-    if token is None or not token.get_secret_value():
-        raise UsageError(
-            "azure_devops.token is not set. Create a personal access token (scopes in deploy/README.md) and "
-            "set TRIAGE_AZURE_DEVOPS__TOKEN."
-        )
+    section = settings.azure_devops
+    problem = section.problem("azure_devops")
+    if not problem and section.writer.configured:
+        problem = section.writer.problem("azure_devops.writer")
+    if problem:
+        raise UsageError(problem)
 
 
-def _file() -> Path:
+def file() -> Path:
+    """Return where the settings are."""
     return Path(os.environ.get("TRIAGE_CONFIG", "triage.toml"))
+
+
+def secrets_file() -> Path:
+    """Return where the secrets among the settings are: triage.secrets.toml beside triage.toml.
+
+    A file of its own, so that triage.toml may be shown and kept in a repository, and so that this one can
+    be a mounted secret.
+    """
+    return file().with_name(f"{file().stem}.secrets.toml")
 
 
 def _explain(error: Any) -> str:

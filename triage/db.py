@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import event
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
@@ -94,11 +96,11 @@ def _time(**keywords: Any) -> Any:
 
 
 class Delivery(SQLModel, table=True):
-    """One authenticated request to our hook, understood or not. Holds no body."""
+    """One event that came in, understood or not. Holds no body."""
 
     id: int | None = Field(default=None, primary_key=True)
     received_at: datetime = _time(default_factory=now, index=True)
-    source: str  # "hook"
+    source: str  # hook, service-bus
     event_type: str = ""
     event_id: str = Field(default="", index=True)
     subscription_id: str = ""
@@ -375,8 +377,7 @@ def migrate(engine: Engine) -> None:
 
     Raises UsageError when the database cannot be reached or written.
     """
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    config = _alembic()
     try:
         with engine.begin() as connection:
             if engine.dialect.name == "postgresql":  # a large table takes its time
@@ -400,3 +401,16 @@ def _trouble(engine: Engine, error: sa.exc.DBAPIError) -> str:
         f"cannot be opened for writing: {error.orig}. "
         "Check that its folder exists and can be written, or set database.url (TRIAGE_DATABASE__URL)."
     )
+
+
+def revisions(engine: Engine) -> tuple[str | None, str | None]:
+    """Return the schema's revision in the database, None before the first, and the newest there is."""
+    with engine.connect() as connection:
+        now_there = MigrationContext.configure(connection).get_current_revision()
+    return now_there, ScriptDirectory.from_config(_alembic()).get_current_head()
+
+
+def _alembic() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    return config

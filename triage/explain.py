@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import re
 from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import urlsplit
 
 from rich.console import Console
 from rich.markup import escape
 
 from triage import azdo, config, db, plan, publish, renewal, worker
+from triage.azdo import sign_in, urls
 from triage.errors import UsageError
 
 if TYPE_CHECKING:
@@ -25,15 +25,16 @@ def run(run_url: str, *, form: Literal["text", "json"], token: str | None, rules
     Raises UsageError when the address is no run's page or no token is given.
     """
     settings = config.load(**({"rules": config.Rules(path=rules_path)} if rules_path else {}))
-    given = settings.azure_devops.token
-    secret = token or (given.get_secret_value() if given else "")
-    if not secret:
+    section = settings.azure_devops
+    if not token and not section.configured:
         raise UsageError(
             "No token to read the run with: give --token or set TRIAGE_AZURE_DEVOPS__TOKEN "
             "(scopes: Build read, Service connections read)."
         )
     door = azdo.connect(
-        _organization(run_url, settings), secret, extra_hosts=settings.azure_devops.extra_hosts
+        section.url or urls.organization_of_run(run_url),
+        token or sign_in.from_settings(section),
+        extra_hosts=section.extra_hosts,
     )
     known = worker.knowledge(settings)
     concluded = worker.conclude(door, known, door.parse_run_url(run_url))
@@ -52,23 +53,6 @@ def run(run_url: str, *, form: Literal["text", "json"], token: str | None, rules
         print(json.dumps(story, indent=2))  # noqa: T201 - the command's output
     else:
         _tell(story)
-
-
-def _organization(run_url: str, settings: config.Settings) -> str:
-    """Return the organisation's URL: the configured one, or what the run's address begins with."""
-    if settings.azure_devops.url:
-        return settings.azure_devops.url
-    parts = urlsplit(run_url)
-    host = parts.hostname or ""
-    if host.endswith(".visualstudio.com"):
-        return f"https://{host}"
-    first = parts.path.strip("/").split("/", 1)[0]
-    if not (host and first):
-        raise UsageError(
-            f"{run_url!r} is not the address of a run; it looks like "
-            "https://dev.azure.com/contoso/Shop/_build/results?buildId=42"
-        )
-    return f"{parts.scheme}://{parts.netloc}/{first}"
 
 
 def _finding(door: azdo.Door, known: worker.Knowledge, found: Finding) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from triage import plan, record, tell
 from triage.db import now
 from triage.errors import Cancel
 from triage.publish import work_item
-from triage.publish.safe import words
+from triage.safe import words
 
 if TYPE_CHECKING:
     from datetime import datetime

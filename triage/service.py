@@ -14,9 +14,10 @@ import uvicorn
 from triage import azdo, config, crew, db, web, worker
 from triage import sweep as sweeping
 from triage.errors import UsageError
+from triage.intake.bus import Bus, require_usable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from sqlalchemy.engine import Engine
 
@@ -52,10 +53,11 @@ def running(settings: config.Settings, listener: socket.socket) -> Iterator[Engi
     """Run web server and workers beside the caller, as threads; on leaving, finish what was begun."""
     known = _ready(settings)
     engine = open_database(settings)
-    server = uvicorn.Server(_uvicorn(web.create_app(settings, engine)))
+    bus = Bus(settings, engine)
+    server = uvicorn.Server(_uvicorn(web.create_app(settings, engine, forward=_forward(bus))))
     thread = threading.Thread(target=server.run, args=([listener],), name="triage-web", daemon=True)
     try:
-        with worker.running(settings, engine, known):
+        with worker.running(settings, engine, known), bus:
             thread.start()
             try:
                 yield engine
@@ -71,11 +73,12 @@ def serve(settings: config.Settings) -> None:
     _ready(settings)
     listener = listen(settings.server.host, settings.server.port)
     engine = open_database(settings)
-    app = web.create_app(settings, engine)
+    bus = Bus(settings, engine)
+    app = web.create_app(settings, engine, forward=_forward(bus))
     for number in (signal.SIGTERM, signal.SIGINT):
         # uvicorn stops on them and then raises them again, which would end us before the workers.
         signal.signal(number, lambda *_: None)
-    with crew.running(settings, engine):
+    with crew.running(settings, engine), bus:
         uvicorn.Server(_uvicorn(app)).run([listener])
 
 
@@ -89,12 +92,7 @@ def work(settings: config.Settings, stopping: threading.Event) -> None:
 def sweep(settings: config.Settings, age: timedelta, projects: Sequence[str]) -> str:
     """Queue the failed runs of a time that no event told of. Returns what was found, in one sentence."""
     config.require_organization(settings)
-    token = settings.azure_devops.token
-    door = azdo.connect(
-        settings.azure_devops.url,
-        token.get_secret_value() if token else "",
-        extra_hosts=settings.azure_devops.extra_hosts,
-    )
+    door = azdo.account(settings.azure_devops).door()
     engine = open_database(settings)
     found = sweeping.sweep(
         door,
@@ -111,8 +109,13 @@ def sweep(settings: config.Settings, age: timedelta, projects: Sequence[str]) ->
 def _ready(settings: config.Settings) -> worker.Knowledge:
     """Check every setting before anything starts. Raises UsageError or RulePackError."""
     config.require_organization(settings)
-    azdo.connect(settings.azure_devops.url, "")  # sends nothing; refuses what is no organisation
+    require_usable(settings.service_bus)
+    azdo.account(settings.azure_devops).door()  # sends nothing; refuses what is no organisation
     return worker.knowledge(settings)
+
+
+def _forward(bus: Bus) -> Callable[[bytes], bool] | None:
+    return bus.forward if bus.settings.service_bus.forward else None
 
 
 def _uvicorn(app: object) -> uvicorn.Config:

@@ -94,7 +94,13 @@ def knowledge(settings: Settings) -> Knowledge:
         pages_url=settings.pages_url,
         own_secrets=tuple(
             secret.get_secret_value()
-            for secret in (settings.azure_devops.token, settings.hook.password, settings.hook.header_value)
+            for secret in (
+                *settings.azure_devops.secrets(),
+                *settings.azure_devops.writer.secrets(),
+                settings.hook.password,
+                settings.hook.header_value,
+                settings.service_bus.connection_string,
+            )
             if secret and secret.get_secret_value()
         ),
     )
@@ -216,9 +222,11 @@ class Worker(threading.Thread):
         stopping: threading.Event,
         *,
         name: str = "",
+        account: azdo.Account | None = None,
     ) -> None:
         super().__init__(name="triage-worker", daemon=True)
         self.settings = settings
+        self.account = account or azdo.account(settings.azure_devops)
         self.engine = engine
         self.known = known
         self.stopping = stopping
@@ -230,13 +238,8 @@ class Worker(threading.Thread):
 
     def run(self) -> None:
         """Work until `stopping` is set; a job that has been begun is finished."""
-        token = self.settings.azure_devops.token
-        door = azdo.connect(
-            self.settings.azure_devops.url,
-            token.get_secret_value() if token else "",
-            extra_hosts=self.settings.azure_devops.extra_hosts,
-            gate=throttle.SharedGate(self.engine, self.settings.azure_devops.url, self.stopping),
-        )
+        gate = throttle.SharedGate(self.engine, self.account.url, self.stopping)
+        door = self.account.door(gate=gate)
         while not self.stopping.is_set():
             try:
                 self.put_rounds()
@@ -390,7 +393,8 @@ class _Heartbeat:
 def running(settings: Settings, engine: Engine, known: Knowledge) -> Iterator[None]:
     """Run the configured number of workers beside the caller; on leaving, let them finish and stop."""
     stopping = threading.Event()
-    workers = [Worker(settings, engine, known, stopping) for _ in range(settings.workers)]
+    account = azdo.account(settings.azure_devops)  # one credential, however many workers
+    workers = [Worker(settings, engine, known, stopping, account=account) for _ in range(settings.workers)]
     for worker in workers:
         worker.start()
     try:

@@ -33,9 +33,8 @@ from tests.storms import checks, stage
 from triage import azdo, config, jobs, match, worker
 from triage.azdo import transport, wire
 from triage.db import Job
-from triage.intake.keeping import Keeper
+from triage.intake.deliveries import Keeper
 from triage.sandbox.wire import guid
-from triage.web import hook
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -144,7 +143,7 @@ def _ready(
     for some in (warming + bodies[:known], bodies[known:]):
         _work(mate, door, engine)
         for body in some:
-            hook.store(keeper, body, played.url)
+            keeper.store(body, played.url)
     return mate, door
 
 
@@ -211,13 +210,13 @@ def _many(at: checks.Scene, runs: int, processes: int) -> float:
     bodies = at.played.ask(stage.fail, "many", runs, 1, 0)
     keeper = Keeper(at.engine)
     for body in warming:
-        hook.store(keeper, body, at.played.url)
+        keeper.store(body, at.played.url)
     for _ in range(processes):
         at.triage.work()
     stage.drain(at.engine, patience=120)
     time.sleep(5)  # the last has started
     for body in bodies:
-        hook.store(keeper, body, at.played.url)
+        keeper.store(body, at.played.url)
     stage.drain(at.engine, patience=600)
     with Session(at.engine) as session:
         mine = Job.project == guid("project", "many")

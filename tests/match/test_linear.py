@@ -9,7 +9,7 @@ import regex
 from triage.match import linear
 from triage.match.rule import compiled
 
-FLAGS = hyperscan.HS_FLAG_CASELESS
+FLAGS = hyperscan.HS_FLAG_CASELESS | hyperscan.HS_FLAG_MULTILINE
 
 
 def found(pattern: str, text: bytes) -> bool:
@@ -43,6 +43,43 @@ def found(pattern: str, text: bytes) -> bool:
 def test_a_superset_points_wherever_the_pattern_matches(pattern: str, text: str) -> None:
     assert compiled(pattern).search(text)
     assert found(pattern, text.encode())
+
+
+@pytest.mark.parametrize(
+    ("text", "stands_alone"),
+    [
+        (b"Unauthorized", True),
+        (b"before\nUnauthorized.  \nafter", True),
+        (b"2026-11-21T03:12:00.1234567Z unauthorized\r\n", True),
+        (b"2026-11-21T03:12:00.1234567ZUnauthorized", True),
+        (b" 10%\rUnauthorized\r100%", True),
+        (b"Error: Unauthorized", False),
+        (b"unauthorized access", False),
+    ],
+)
+def test_a_line_is_known_by_where_it_begins_and_ends(text: bytes, *, stands_alone: bool) -> None:
+    assert found(r"^Unauthorized\.?\s*$", text) == stands_alone
+    assert found(r"^(?:nothing|[A-Z]nauthorized\.?\s{0,3}$)", text) == stands_alone
+
+
+def test_where_a_line_begins_is_not_asked_before_any_text() -> None:
+    assert linear.superset(linear.parse(r"^.{0,99}token$")) == r"token(?:$|\x0d)"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "branches"),
+    [
+        ("one", ["one"]),
+        ("one|two", ["one", "two"]),
+        (
+            r"a[|]b|(c|(?:d|e))|\||[^]|]f|[]|g]|\(|\[|h",
+            ["a[|]b", "(c|(?:d|e))", r"\|", "[^]|]f", "[]|g]", r"\(", r"\[", "h"],
+        ),
+        ("|x", ["", "x"]),
+    ],
+)
+def test_a_pattern_has_branches(pattern: str, branches: list[str]) -> None:
+    assert linear.branches(pattern) == branches
 
 
 def test_a_match_never_reaches_over_a_line_end() -> None:
@@ -110,9 +147,11 @@ def test_a_superset_misses_nothing_that_random_patterns_match() -> None:
     ]
     letters = ["token", "a", "b", "c", "é", "ü", "x", "y", "1", " ", "'", "→", "\t", "ab"]
     tried = 0
-    for _ in range(3000):
-        pattern = "token" + "".join(chance.choices(atoms, k=chance.randint(1, 5)))
-        text = "".join(chance.choices(letters, k=12)) + "token" + "".join(chance.choices(letters, k=8))
+    for _ in range(6000):
+        begin, end = chance.choice(["", "", "^", r"^\s*", "^x?"]), chance.choice(["", "", "$", "(?:y|$)"])
+        pattern = begin + "token" + "".join(chance.choices(atoms, k=chance.randint(1, 5))) + end
+        before, after = (chance.choices(letters, k=chance.choice([0, 0, 2, 12])) for _ in range(2))
+        text = "".join([*before, "token", *after])
         try:
             parts = linear.parse(pattern)
         except ValueError:

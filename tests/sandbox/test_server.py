@@ -240,3 +240,30 @@ def test_a_release_tells_its_tasks_only_when_asked(sdk: Any, shop: Project) -> N
     assert [len(each.deployment_jobs) for each in jobs] == [0, 1]
     log = release.get_task_log("Shop", 9, 3, 1, 5)
     assert io.BytesIO(b"".join(log)).read() == b"it failed\n"
+
+
+def test_a_queue_subscription_keeps_its_connection_string_to_itself(
+    sdk: Any, organisation: Organisation, shop: Project
+) -> None:
+    hooks = sdk.get_service_hooks_client()
+    wanted = Subscription(
+        publisher_id="tfs",
+        event_type="build.complete",
+        resource_version="2.0",
+        consumer_id="azureServiceBus",
+        consumer_action_id="serviceBusQueueSend",
+        publisher_inputs={"projectId": shop.id, "buildStatus": "Failed"},
+        consumer_inputs={
+            "connectionString": "Endpoint=sb://contoso.servicebus.windows.net/;SharedAccessKey=kept",
+            "queueName": "triage",
+        },
+    )
+    made = hooks.create_subscription(wanted)
+    assert made.consumer_inputs["connectionString"] == "********"
+    hooks.replace_subscription(made, made.id)
+    assert organisation.subscriptions[made.id]["consumerInputs"]["connectionString"].endswith("=kept")
+    for name, value in (("queueName", "a b"), ("connectionString", "https://contoso.example")):
+        kept, wanted.consumer_inputs[name] = wanted.consumer_inputs[name], value
+        with pytest.raises(AzureDevOpsServiceError, match=name):
+            hooks.create_subscription(wanted)
+        wanted.consumer_inputs[name] = kept

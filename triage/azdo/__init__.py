@@ -1,11 +1,12 @@
 """The only door to Azure DevOps: the SDK goes in, domain values come out."""
 
-from triage.azdo.door import Door, Thread, Use, WorkItem, connect
+from triage.azdo.door import Account, Door, Thread, Use, WorkItem, account, connect
 from triage.azdo.gate import Gate, LocalGate
 from triage.azdo.limits import Limits
 from triage.azdo.wire import FieldRefused, RevisionConflict
 
 __all__ = [
+    "Account",
     "Door",
     "FieldRefused",
     "Gate",
@@ -15,5 +16,6 @@ __all__ = [
     "Thread",
     "Use",
     "WorkItem",
+    "account",
     "connect",
 ]

@@ -7,18 +7,20 @@ from datetime import UTC
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from triage.azdo import shapes, urls
+from triage.azdo import shapes, sign_in, urls
 from triage.azdo.gate import Gate, LocalGate
 from triage.azdo.limits import Limits
 from triage.azdo.wire import NotThere, Wire, listed
 from triage.domain import RunRef
-from triage.errors import Cancel, RetryLater
+from triage.errors import Cancel, RetryLater, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
     from datetime import datetime
 
+    from triage.azdo.sign_in import SignIn
+    from triage.config import AzureDevOps
     from triage.domain import Connection, Identity, Run, TimelineRecord
 
 # Resource areas and locations, as the SDK's clients name them (azure-devops 7.1.0b4).
@@ -94,28 +96,70 @@ class WorkItem:
 
 def connect(
     url: str,
-    token: str,
+    credential: str | SignIn,
     *,
+    writer: SignIn | None = None,
     extra_hosts: Sequence[str] = (),
     limits: Limits | None = None,
     gate: Gate | None = None,
 ) -> Door:
     """Return a door to the organisation at `url`; one per thread. Sends nothing yet.
 
-    `gate` is shared by all that send with this token. Raises UsageError when `url` is no
+    `credential` is a token, or what `sign_in.from_settings` returned; all threads share it. With a `writer`
+    it only reads. `gate` is shared by all that send with it. Raises UsageError when `url` is no
     organisation's address.
     """
+    reader = sign_in.with_token(credential) if isinstance(credential, str) else credential
     hosts = frozenset(host.lower() for host in extra_hosts)
-    return Door(url, token, hosts, limits or Limits(), gate or LocalGate())
+    return Door(url, reader, hosts, limits or Limits(), gate or LocalGate(), writer)
+
+
+@dataclass(frozen=True)
+class Account:
+    """An organisation and who triage is there; shared by all threads, each with a door of its own."""
+
+    url: str
+    reader: SignIn
+    writer: SignIn | None = None
+    extra_hosts: tuple[str, ...] = ()
+
+    def door(self, *, gate: Gate | None = None) -> Door:
+        """Return a door; one per thread. `gate` is shared by all that send as this account."""
+        return connect(self.url, self.reader, writer=self.writer, extra_hosts=self.extra_hosts, gate=gate)
+
+
+def account(section: AzureDevOps) -> Account:
+    """Return what the settings say of the organisation and of its credentials. Asks nobody yet.
+
+    Raises UsageError when a credential lacks something.
+    """
+    reader = sign_in.from_settings(section)
+    own = section.writer
+    writer = sign_in.from_settings(own, "azure_devops.writer") if own.configured else None
+    for each in (reader, writer):
+        if each and each.is_entra and urls.is_server(section.url):
+            raise UsageError(
+                f"{each.setting}.auth: Azure DevOps Server knows no Entra identities; use a personal access "
+                'token (auth = "token").'
+            )
+    return Account(section.url, reader, writer, tuple(section.extra_hosts))
 
 
 class Door:
-    """One organisation, seen with one token."""
+    """One organisation, seen with one credential, or one to read and one to write."""
 
-    def __init__(self, url: str, token: str, extra_hosts: frozenset[str], limits: Limits, gate: Gate) -> None:
+    def __init__(
+        self,
+        url: str,
+        reader: SignIn,
+        extra_hosts: frozenset[str],
+        limits: Limits,
+        gate: Gate,
+        writer: SignIn | None = None,
+    ) -> None:
         self.organization_url, self.organization = urls.organization(url)
         self.gate = gate
-        self._wire = Wire(self.organization_url, token, extra_hosts, limits, gate)
+        self._wire = Wire(self.organization_url, reader, extra_hosts, limits, gate, writer)
         self._types: dict[str, dict[str, frozenset[str]]] = {}
 
     def within(self, seconds: float) -> AbstractContextManager[None]:
@@ -516,6 +560,11 @@ class Door:
     def parse_run_url(self, url: str) -> RunRef:
         """Return the run whose page has this address; raises UsageError."""
         return urls.parse_run(self.organization_url, url)
+
+    @property
+    def wire(self) -> Wire:
+        """Return what sends, for triage/azdo/administration.py."""
+        return self._wire
 
     @property
     def host(self) -> str:

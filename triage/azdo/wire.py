@@ -12,6 +12,7 @@ import tempfile
 import time
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
@@ -29,7 +30,6 @@ if "AZURE_DEVOPS_CACHE_DIR" not in os.environ:
 import requests
 import urllib3
 from azure.devops.exceptions import AzureDevOpsClientRequestError
-from msrest.authentication import BasicAuthentication
 from msrest.exceptions import ClientException
 
 from triage.azdo.transport import BoundedClient, Deadline, decoded, read
@@ -39,17 +39,21 @@ if TYPE_CHECKING:
 
     from triage.azdo.gate import Gate
     from triage.azdo.limits import Limits
+    from triage.azdo.sign_in import SignIn
 
 _RESOURCE_AREAS = "e81700f7-3be2-46de-8624-2eb35882fcaa"
 _CHUNK = 256 * 1024
 _CLOSED_MAX = 900.0  # seconds that a single answer may keep us away
 _LOW = 0.1  # of the budget
 _TEXT_MAX = 300  # characters of a server's message that we repeat
+# Sent as the reader though their method says otherwise: two questions, and service hooks, whose events
+# Azure DevOps drops silently when their creator may not read the runs.
+_AS_READER = {
+    "1a9c53f7-f243-4447-b110-35ef023636e4",  # wiql
+    "cf1faa59-1b63-4448-bf04-13d981a46f5d",  # permission evaluation
+    "fc50d02a-849f-41fb-8af1-0a5216103269",  # subscriptions
+}
 
-CREDENTIAL_HELP = (
-    "Check azure_devops.token (TRIAGE_AZURE_DEVOPS__TOKEN): it may have expired or lack a scope; "
-    "deploy/README.md lists the scopes."
-)
 REACH_HELP = (
     "triage tries again by itself. If it lasts, check azure_devops.url, the proxy in between and "
     "https://status.dev.azure.com."
@@ -76,14 +80,20 @@ class Wire:
     """Sends requests to one organisation; one per thread."""
 
     def __init__(
-        self, organization_url: str, token: str, extra_hosts: frozenset[str], limits: Limits, gate: Gate
+        self,
+        organization_url: str,
+        reader: SignIn,
+        extra_hosts: frozenset[str],
+        limits: Limits,
+        gate: Gate,
+        writer: SignIn | None = None,
     ) -> None:
         self.organization_url = organization_url
         self.limits = limits
         self.gate = gate
-        self._credentials = BasicAuthentication("", token)
+        self._reader, self._writer = reader, writer or reader
         self._extra_hosts = extra_hosts
-        self._clients: dict[str, BoundedClient] = {}
+        self._clients: dict[tuple[str, SignIn], BoundedClient] = {}
         self._areas: dict[str, str] | None = None
         self._failures = 0  # in a row, of the organisation itself
         self._act_ends = math.inf
@@ -159,7 +169,7 @@ class Wire:
     ) -> Any:
         accept = "application/json" if media_type else "text/plain"
         try:
-            return self._client(area)._send(  # noqa: SLF001 - keeps headers, skips the slow decoder
+            return self._client(area, self._signed_by(method, location))._send(  # noqa: SLF001 - keeps headers, skips the slow decoder
                 http_method=method,
                 location_id=location,
                 version=version,
@@ -184,7 +194,9 @@ class Wire:
                 f"Azure DevOps gave an answer triage does not understand: {_brief(error)}."
             ) from None
 
-    def _exchange(self, client: BoundedClient, request: Any, headers: Mapping[str, str], content: Any) -> Any:
+    def _exchange(
+        self, advice: str, client: BoundedClient, request: Any, headers: Mapping[str, str], content: Any
+    ) -> Any:
         """Send a request when the gate is open, and again when that is safe; return a 2xx answer.
 
         Refused unprocessed (429): again, once the gate opens. 404: once more, for what has just been
@@ -194,7 +206,7 @@ class Wire:
         missed = False
         while True:
             self._pass_gate(patient_until)
-            response = self._answer(client, request, headers, content)
+            response = self._answer(advice, client, request, headers, content)
             status = response.status_code
             if _asks_for_patience(response):
                 reason = f"Azure DevOps asks for patience ({status}); triage goes on when it is over."
@@ -204,7 +216,7 @@ class Wire:
                 self.gate.pause(self.limits.again_seconds)
             else:
                 if not 200 <= status < 300:  # noqa: PLR2004
-                    _refusal(request, response)
+                    _refusal(advice, request, response)
                 return response
 
     def _pass_gate(self, patient_until: float) -> None:
@@ -218,7 +230,9 @@ class Wire:
             # Apart, so that not all who wait come back in the same instant.
             self.gate.pause(closed + random.uniform(0, min(0.25, closed)))  # noqa: S311
 
-    def _answer(self, client: BoundedClient, request: Any, headers: Mapping[str, str], content: Any) -> Any:
+    def _answer(
+        self, advice: str, client: BoundedClient, request: Any, headers: Mapping[str, str], content: Any
+    ) -> Any:
         """Return one answer, read whole unless it is a log, and draw conclusions about the service."""
         what = f"{request.method} {urlsplit(request.url).path}"
         left = min(self.limits.request_seconds, self._act_ends - time.monotonic())
@@ -249,24 +263,20 @@ class Wire:
                 f"Azure DevOps' answer to {what} is larger than {most} MiB, more than triage reads. "
                 "If a proxy stands in between, check what it sends."
             )
-        self._heed(response, what)
+        self._heed(advice, response, what)
         return response
 
-    def _heed(self, response: Any, what: str) -> None:
+    def _heed(self, advice: str, response: Any, what: str) -> None:
         """Slow down before we are refused, and count how often the organisation itself fails."""
         if response.ok and (pause := _slow_down(response.headers, self.limits)) > 0:
             self.gate.close(pause, "Azure DevOps delays triage, so it slows down.")
         if _is_sign_in(response):
-            told = AccessRefused(
-                f"Azure DevOps answers with its sign-in page instead of data. {CREDENTIAL_HELP}"
-            )
+            told = AccessRefused(f"Azure DevOps answers with its sign-in page instead of data. {advice}")
             self._failed(told)
             raise told
         if response.status_code == requests.codes.unauthorized or response.is_redirect:
             status = response.status_code
-            self._failed(
-                AccessRefused(f"Azure DevOps refuses the token ({status} at {what}). {CREDENTIAL_HELP}")
-            )
+            self._failed(AccessRefused(f"Azure DevOps refuses the token ({status} at {what}). {advice}"))
         elif response.status_code >= 500 and not _asks_for_patience(response):  # noqa: PLR2004
             self._failed(RetryLater(f"Azure DevOps failed at {what} ({response.status_code}). {REACH_HELP}"))
         else:
@@ -284,11 +294,17 @@ class Wire:
     def _too_slow(what: str, seconds: float) -> RetryLater:
         return RetryLater(f"Azure DevOps took longer than {seconds:.0f} s for {what}. {REACH_HELP}")
 
-    def _client(self, area: str) -> BoundedClient:
+    def _signed_by(self, method: str, location: str) -> SignIn:
+        return self._reader if method == "GET" or location in _AS_READER else self._writer
+
+    def _client(self, area: str, sign_in: SignIn) -> BoundedClient:
         base = self._base(area)
-        if base not in self._clients:
-            self._clients[base] = BoundedClient(base, self._credentials, self.limits, self._exchange)
-        return self._clients[base]
+        if (base, sign_in) not in self._clients:
+            exchange = partial(self._exchange, sign_in.advice)
+            self._clients[base, sign_in] = BoundedClient(
+                base, sign_in.authentication(), self.limits, exchange
+            )
+        return self._clients[base, sign_in]
 
     def _base(self, area: str) -> str:
         """Return where an area is served: the organisation itself unless it says otherwise."""
@@ -303,10 +319,10 @@ class Wire:
                 raise _misunderstood(f"a resource area without {error}") from None
         base = self._areas.get(area, self.organization_url)
         there, here = urlsplit(base), urlsplit(self.organization_url)
-        host, own = there.hostname or "", here.hostname or ""
+        host = there.hostname or ""
         # Plain http would show the token to the network; only a played organisation has it.
         plain = there.scheme != "https" and (there.scheme, there.netloc) != (here.scheme, here.netloc)
-        if not urls.allowed_host(host, own, self._extra_hosts):
+        if not urls.may_have_token(base, self.organization_url, self._extra_hosts):
             raise AccessRefused(
                 f"Azure DevOps names the host {host!r}, to which the token must not go. If it is yours, "
                 "add it to azure_devops.extra_hosts."
@@ -345,24 +361,20 @@ def _asks_for_patience(response: Any) -> bool:
     )
 
 
-def _refusal(request: Any, response: Any) -> None:
+def _refusal(advice: str, request: Any, response: Any) -> None:
     """Raise what a status other than 2xx means. Takes the place of the SDK's own method."""
     status = response.status_code
     if response.is_redirect:
-        raise AccessRefused(
-            f"Azure DevOps redirects to another page, as it does to sign in. {CREDENTIAL_HELP}"
-        )
+        raise AccessRefused(f"Azure DevOps redirects to another page, as it does to sign in. {advice}")
     message, type_key = _told(response)
     what = f"{request.method} {urlsplit(request.url).path}"
     if status == requests.codes.unauthorized:
-        raise AccessRefused(f"Azure DevOps refuses the token (401 at {what}). {CREDENTIAL_HELP}")
+        raise AccessRefused(f"Azure DevOps refuses the token (401 at {what}). {advice}")
     if status == requests.codes.forbidden:
-        raise AccessRefused(f"Azure DevOps denies {what} (403): {message} {CREDENTIAL_HELP}")
+        raise AccessRefused(f"Azure DevOps denies {what} (403): {message} {advice}")
     if status == requests.codes.not_found:
         raise NotThere(
-            f"Not found, or not visible to triage's token: {what}. {message} {CREDENTIAL_HELP}".replace(
-                "  ", " "
-            )
+            f"Not found, or not visible to triage's token: {what}. {message} {advice}".replace("  ", " ")
         )
     if (
         status in {requests.codes.conflict, requests.codes.precondition_failed}

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal, TypeGuard
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from triage.domain import RunRef
 
@@ -164,7 +164,8 @@ def _organization(url: str) -> str:
     try:
         parts = urlsplit(url.lower())
         host = parts.hostname or ""
-        port = f":{parts.port}" if parts.port else ""
+        usual = {"https": 443, "http": 80}.get(parts.scheme)
+        port = f":{parts.port}" if parts.port not in {None, usual} else ""
     except ValueError:
         return url
     if host.endswith(".visualstudio.com"):  # contoso, and contoso.vsrm for its releases
@@ -172,7 +173,7 @@ def _organization(url: str) -> str:
     path = parts.path.strip("/")
     if host == "dev.azure.com" or host.endswith(".dev.azure.com"):
         return f"dev.azure.com/{path.split('/', 1)[0]}"
-    return f"{host}{port}/{path}"
+    return f"{host}{port}/{unquote(path)}"
 
 
 def _told(event: dict[str, Any]) -> str:

@@ -21,17 +21,15 @@ _SCRIPT_ENDS = "Starting Command Output"
 # What is longer than this was never closed; "Generating script." alone prints a line or two.
 _SCRIPT_LINES, _ANNOUNCED_LINES = 5000, 20
 
-# Each alone on a line of its own: what is quoted, traced, listed or reported, and no message.
-_QUOTES = (
+# What is quoted, traced, listed or reported, and no message: by how the line begins, or by what it holds.
+_QUOTES_BEGIN = (
     r"^##\[(?:command|section|group)\]",
     r"^\+{1,4} ",  # set -x
     r"^\s*(?:if |elif |while |until )?\[?\[? ?.{0,40}\b(?:e?grep|findstr|Select-String|sed|awk)\b",
     r"^\s*(?:echo|printf|Write-Host|Write-Output|Write-Error|console\.log|print)\b.{0,4}[\"'(]",
-    r"\|\|\s*(?:echo|printf|Write-Host)\b",
     # A comment; not BuildKit's "#12 ERROR", nor the bullet of Terraform and Vault's "* permission denied".
     r"^\s*(?:#(?!\d|#?\[|#vso\[)|//|<!--|\*(?: @| \w+(?: \w+){6,}\.?$|/)|/\*|;;|REM )",
     r"^\s*(?:PASS(?:ED)?|ok|not ok|SKIP(?:PED)?|XFAIL|✓|✔|√|✗|✕|×|○|●)(?:\b|\s)",  # a test runner's
-    r"\b(?:PASSED|SKIPPED|XFAIL)\b\s*(?:\[\s*\d{1,3}%\])?\s*$",
     r"^\s*(?:E\s+|>\s+)?(?:assert|AssertionError)\b",
     r"^\s*\d{1,6} ?[|│] ",  # a compiler's or a listing's gutter
     r"^\s*(?:[-+<>]\s+|@@ )",  # a diff
@@ -39,23 +37,35 @@ _QUOTES = (
     r"^(?:\s*\[[-+]\]|\s+\[[!?]\]) ",  # Pester
     r"^\s*(?:test|it|describe)\s*\(",
     r"^\s{4,}(?:returns|raises|rejects|responds|throws|fails|logs|should|does not)\b",  # RSpec, Mocha
-    r"::test_\w+",
     r"^\s*[\w.]+_test\.go:\d+: ",
     r"^(?:DEBUG|INFO|WARNING|ERROR|CRITICAL)\s+[\w.]+:[\w]+\.py:\d+ ",  # pytest's captured log
     r"^\s*(?:var|const|let|final|private|public|static|string|String|raise|throw|return)\s.{0,80}[\"'`(]",
     r"^[\w./\\-]+\.\w{1,5}:\d+:\s{2,}",  # grep -n on indented source
-    r"\b(?:mock|Mock|stub|Stub)(?:[.s_ (]|ed\b|ito)|\bside_effect=|\bMagicMock\b",
     r"^\* (?:SSL|TLS|ALPN|Connected|Server certificate|Closing)",  # curl -v
     r"^\s*\[?\"[^\"]*\"(?:, ?\"[^\"]*\")*\]?,\s*$|^\s*\[?'[^']*'(?:, ?'[^']*')*\]?,\s*$",  # a list of strings
-    r"\.(?:includes|contains|startsWith|indexOf|test|match)\(|^\s*\w+:\s+[\w.&]+\{\w+: ",
+    r"^\s*\w+:\s+[\w.&]+\{\w+: ",
     r"^HEAD is now at [0-9a-f]{7}",
     r"^\s*\|.*\|\s*$",  # a row of a table in documentation
 )
-_QUOTED = regex.compile("|".join(_QUOTES))
+_QUOTES_HOLD = (
+    r"\|\|\s*(?:echo|printf|Write-Host)\b",
+    r"\b(?:PASSED|SKIPPED|XFAIL)\b\s*(?:\[\s*\d{1,3}%\])?\s*$",
+    r"::test_\w+",
+    r"\b(?:mock|Mock|stub|Stub)(?:[.s_ (]|ed\b|ito)|\bside_effect=|\bMagicMock\b",
+    r"\.(?:includes|contains|startsWith|indexOf|test|match)\(",
+)
+_QUOTE_BEGINS = regex.compile("|".join(_QUOTES_BEGIN))
+_QUOTES_HELD = tuple(regex.compile(each) for each in _QUOTES_HOLD)  # one by one is quicker than as one
 # A diff's marker also begins list items that tools print; these are messages all the same.
 _MESSAGE_ALL_THE_SAME = regex.compile(
     r"^\s*[-<>]\s+(?!raise|throw).{0,40}\b(?:error|ERR!|denied|unauthorized)|"
-    r"^\s*>\s+(?:could not|failed|received)\b",
+    # Composer's list of packages, which tells on the same line why one failed.
+    r"^\s*-\s+(?:installing|downloading|updating|upgrading|syncing) [\w.-]+/[\w.-]+ \(|"
+    # Gradle's causes: "> Could not GET …", "> Username must not be null!", "> a.b.CException: 401".
+    r"^\s*>\s+(?:(?:could not|failed|received|unable to|username|password|credentials|basic auth\w*)\b|"
+    r"(?:[\w$]{1,60}\.){2,8}\w{0,60}(?:exception|error):)|"
+    # What Flux and others say, where a test runner would name a test: there is no colon in most names.
+    r"^\s*✗ (?:failed to|unable to|could not|error) [^:]{1,80}: ",
     regex.IGNORECASE,
 )
 AGENT_ERROR = "##[error]"  # the agent's own word that a step failed, wherever it stands
@@ -155,4 +165,5 @@ class Reader:
             return True
         if self._tests_since and not is_firm(line):
             return True
-        return bool(_QUOTED.search(line)) and not _MESSAGE_ALL_THE_SAME.match(line)
+        is_quote = _QUOTE_BEGINS.match(line) or any(each.search(line) for each in _QUOTES_HELD)
+        return bool(is_quote) and not _MESSAGE_ALL_THE_SAME.match(line)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from triage.match.pack import Pack
     from triage.match.prescan import Place
     from triage.match.rule import Rule
-    from triage.match.step import Refusal
+    from triage.match.step import Decision, Refusal
     from triage.match.window import Window
 
 _EXCERPT = 300  # characters of a line that are shown
@@ -44,21 +44,26 @@ class Search:
 class _Around:
     """A line and so many lines before and after it; what no rule asks for is not made."""
 
-    before: list[bytes]
-    raw: bytes
-    after: list[bytes]
+    line: _Line
+    within: int
 
     @cached_property
     def low(self) -> bytes:
-        return b"\n".join([*self.before, self.raw, *self.after]).lower()
+        """At least what `text` is made of, in lower case."""
+        line, text = self.line, self.line.window.text
+        start, stop = line.window.back(line.begin, self.within), line.window.on(line.end, self.within)
+        if line.is_whole:
+            return text[start:stop].lower()
+        return b"".join((text[start : line.begin], line.raw, text[line.end : stop])).lower()
 
     @cached_property
     def later(self) -> str:
-        return clean.lines(self.after)
+        return clean.lines(self.line.window.after(self.line.end, self.within))
 
     @cached_property
     def text(self) -> str:
-        return "\n".join((clean.lines([*self.before, self.raw]), self.later))
+        before = self.line.window.before(self.line.begin, self.within)
+        return "\n".join((clean.lines([*before, self.line.raw]), self.later))
 
 
 @dataclass(frozen=True)
@@ -75,9 +80,12 @@ class _Line:
     def around(self, within: int) -> _Around:
         """Return so many lines around; several rules ask for the same."""
         if within not in self.seen:
-            before, after = self.window.before(self.begin, within), self.window.after(self.end, within)
-            self.seen[within] = _Around(before, self.raw, after)
+            self.seen[within] = _Around(self, within)
         return self.seen[within]
+
+    @property
+    def is_whole(self) -> bool:
+        return len(self.raw) == self.end - self.begin
 
     @property
     def number(self) -> int:
@@ -101,7 +109,7 @@ class _State:
     pack: Pack
     whole: bool
     own: Sequence[str]
-    told: Callable[[Step], None]
+    told: Callable[[Step], None] | None
     reader: context.Reader = field(default_factory=context.Reader)
     found: list[_Finding] = field(default_factory=list)
     timeouts: Counter[str] = field(default_factory=Counter)
@@ -109,15 +117,23 @@ class _State:
 
     def asks(self, rule: Rule, *, firm: bool) -> bool:
         """Return False when nothing that a line could add about a rule would matter."""
-        found = [] if self.whole else [each for each in self.found if each.match.rule == rule.id]
+        if self.whole or not self.found:
+            return True
+        found = [each for each in self.found if each.match.rule == rule.id]
         return all(each.provisional for each in found) or (firm and not any(each.firm for each in found))
+
+    def tell(self, line: _Line, text: str, rule: Rule | None, decision: Decision, detail: str = "") -> None:
+        """Say what was decided, if anybody listens: most of the lines pointed at are refused."""
+        if self.told:
+            self.told(Step(line.number, text, rule.id if rule else "", decision, detail))
 
     def has(self, sort: tuple[str, bool, bool]) -> bool:
         return not self.whole and any(each.sort == sort for each in self.found)
 
     def drop(self, found: Callable[[_Finding], bool], text: str, number: int) -> None:
+        told = self.told or _unheard
         for each in filter(found, self.found):
-            self.told(Step(each.match.line, text, each.match.rule, "overcome", str(number)))
+            told(Step(each.match.line, text, each.match.rule, "overcome", str(number)))
         if not self.whole:
             self.found = [each for each in self.found if not found(each)]
 
@@ -130,7 +146,7 @@ def search(
     recount: Callable[[int, int], int] | None = None,
     own: Sequence[str] = (),
     whole: bool = False,
-    told: Callable[[Step], None] = lambda _: None,
+    told: Callable[[Step], None] | None = None,
 ) -> Search:
     """Search the chunks of one log.
 
@@ -147,7 +163,7 @@ def search(
     if line_numbers is not None:
         matches = [_renumbered(m, line_numbers) for m in matches]
     if not whole:
-        matches = _best(pack, matches, told)
+        matches = _best(pack, matches, told or _unheard)
     return Search(tuple(sorted(matches, key=lambda m: m.line)), tuple(state.cut))
 
 
@@ -190,6 +206,8 @@ def _line(state: _State, line: _Line, positions: list[int]) -> None:
     rules = [state.pack.rules[at] for at in sorted(positions) if at < len(state.pack.rules)]
     marked = len(rules) < len(positions)
     rules = [rule for rule in rules if state.asks(rule, firm=firm)]
+    if not state.told:  # who listens wants to hear first what else refuses
+        rules = [rule for rule in rules if not _hopeless(state.pack, rule, line)]
     if not rules and not marked:
         return
     for part in clean.parts(line.raw):
@@ -199,7 +217,7 @@ def _line(state: _State, line: _Line, positions: list[int]) -> None:
         if not found:
             continue
         if _is_quoted(state, line, part):
-            state.told(Step(line.number, part, "", "quoted"))
+            state.tell(line, part, None, "quoted")
             if not state.whole:
                 continue
         for rule, match in found:
@@ -233,7 +251,7 @@ def _matched(state: _State, rule: Rule, line: _Line, text: str) -> regex.Match[s
         _note_timeout(state, rule, line.number)
         refusal = "timeout", ""
     if refusal:
-        state.told(Step(line.number, text, rule.id, *refusal))
+        state.tell(line, text, rule, *refusal)
         return None
     return found
 
@@ -255,13 +273,13 @@ def _decide(state: _State, rule: Rule, line: _Line, part: str, found: regex.Matc
     if not refusal and rule.time and not when.holds(rule.time, found.groupdict(), clean.printed(line.raw)):
         refusal = "time", rule.time
     if refusal:
-        state.told(Step(line.number, part, rule.id, *refusal))
+        state.tell(line, part, rule, *refusal)
         return
     after = map(clean.text, line.window.after(line.end, _RETRY_LINES))
     provisional, firm = context.is_provisional([part, *after]), context.is_firm(part)
-    state.told(Step(line.number, part, rule.id, "matched"))
+    state.tell(line, part, rule, "matched")
     if provisional:
-        state.told(Step(line.number, part, rule.id, "provisional"))
+        state.tell(line, part, rule, "provisional")
     if not state.has((rule.id, provisional, firm)):
         state.found.append(_Finding(_match(rule, line.number, part, found, state.own), provisional, firm))
 
@@ -276,17 +294,29 @@ def _surroundings(pack: Pack, rule: Rule, line: _Line) -> tuple[Refusal, str] | 
     """Return the first condition that the lines around do not meet, and its pattern."""
     if not (rule.near or rule.not_near or rule.followed_by):
         return None
-    around = line.around(rule.within)
-    if hopeless := next((pattern for pattern in rule.near if not pack.may_hold(pattern, around.low)), None):
+    if hopeless := _hopeless(pack, rule, line):
         return "near", hopeless
+    around = line.around(rule.within)
     if rule.followed_by and (missing := _missing(pack, rule.followed_by, around.later.split("\n"))):
         return "followed_by", missing
     for pattern in rule.near:
-        if not pack.pattern(pattern).search(around.text, timeout=_RULE_SECONDS):
+        if not _stands_in(pack, pattern, around.text):
             return "near", pattern
     for pattern in rule.not_near:
-        if pack.pattern(pattern).search(around.text, timeout=_RULE_SECONDS):
+        if _stands_in(pack, pattern, around.text):
             return "not_near", pattern
+    return None
+
+
+def _stands_in(pack: Pack, pattern: str, text: str) -> bool:
+    return any(branch.search(text, timeout=_RULE_SECONDS) for branch in pack.in_turn(pattern))
+
+
+def _hopeless(pack: Pack, rule: Rule, line: _Line) -> str | None:
+    """Return what must match near the line and cannot: a quick look, before patterns are searched."""
+    for pattern in rule.near:
+        if not pack.may_hold(pattern, line.around(rule.within).low):
+            return pattern
     return None
 
 
@@ -332,6 +362,10 @@ def _excerpt(masked: str, matched: str) -> str:
 
 def _renumbered(match: Match, numbers: Sequence[int]) -> Match:
     return replace(match, line=numbers[match.line - 1]) if match.line <= len(numbers) else match
+
+
+def _unheard(_: Step) -> None:
+    pass
 
 
 def _best(pack: Pack, matches: list[Match], told: Callable[[Step], None]) -> list[Match]:

@@ -24,9 +24,9 @@ from triage.match.rule import Rule
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-_FORMAT = 2  # raise it when what is written changes
+_FORMAT = 3  # raise it when what is written changes
 _PACKS = 8  # kept at most, the newest
-_UNUSED = {"examples", "counter_examples", "false_positives", "references"}  # of a rule, when searching
+_UNUSED = {"examples", "counter_examples", "references"}  # of a rule, when searching
 
 
 def key(folder: Path, files: Iterable[Path]) -> str:

@@ -49,6 +49,11 @@ _REPEATS = {op.MAX_REPEAT, op.MIN_REPEAT, op.POSSESSIVE_REPEAT}
 _EMPTY = {op.AT, op.ASSERT, op.ASSERT_NOT}
 _CHARACTER = {op.LITERAL, op.NOT_LITERAL, op.ANY, op.IN}
 _AHEAD = 1  # the direction of an assertion
+_LINE_BEGINS, _LINE_ENDS = (op.AT, op.AT_BEGINNING), (op.AT, op.AT_END)
+# What a line shows begins after its time stamp, too, and at a carriage return something else begins.
+_BEGIN, _END = r"(?:^|\x0d|Z\x20?)", r"(?:$|\x0d)"
+_MOST_OF_ASCII = 64
+_SIGN = re.compile(r"\\.|\[\^?\]?|[]()|]")  # of a pattern; a bracket closes no class that it begins
 _NAMED = re.compile(r"(?<!\\)\(\?P?<(\w+)>")
 
 Part = tuple[Any, Any]  # an opcode of the standard library's parser, and its argument
@@ -62,6 +67,22 @@ def parse(pattern: str) -> list[Part]:
         raise ValueError(f"is no valid regular expression: {error}") from None
     _refuse(parts)
     return parts
+
+
+def branches(pattern: str) -> list[str]:
+    """Return what a pattern's outermost bars part: whoever matches one of these matches the pattern."""
+    found, begin, depth, in_class = [], 0, 0, False
+    for each in _SIGN.finditer(pattern):
+        sign = each[0]
+        if in_class:
+            in_class = sign != "]"
+        elif sign == "|" and not depth:
+            found.append(pattern[begin : each.start()])
+            begin = each.end()
+        else:
+            depth += (sign == "(") - (sign == ")")
+            in_class = sign[0] == "["
+    return [*found, pattern[begin:]]
 
 
 def superset(parts: Iterable[Part]) -> str:
@@ -83,6 +104,11 @@ def required(parts: Iterable[Part]) -> tuple[bytes, ...]:
     Empty when no such set has words of LITERAL_MIN letters and more, not only digits.
     """
     return _shortest(_chosen(list(parts), (), _selective))
+
+
+def held(parts: Iterable[Part]) -> tuple[bytes, ...]:
+    """Return words, lower case, one of which every match holds, as `required` does, but of any length."""
+    return _shortest(_chosen(list(parts), (), bool))
 
 
 def sieve(parts: Iterable[Part], common: Sequence[bytes]) -> tuple[bytes, ...]:
@@ -123,13 +149,36 @@ def _sequence(parts: list[Part], *, first: bool, last: bool) -> str:
     for kind, value in takewhile(lambda part: part[0] in _EMPTY, parts if first and last else ()):
         if kind is op.ASSERT and value[0] == _AHEAD and required(value[1]):
             return _sequence(list(value[1]), first=True, last=True)
+    begins = first and parts[:1] == [_LINE_BEGINS] and not _reaches_far(parts[1:])
+    ends = last and parts[-1:] == [_LINE_ENDS] and not _reaches_far(parts[-2::-1])
     parts = [part for part in parts if part[0] not in _EMPTY]
+    first, last = first and not begins, last and not ends
     if first:
         parts = list(dropwhile(_may_be_empty, parts))
     while parts and last and _may_be_empty(parts[-1]):
         parts.pop()
     end = len(parts) - 1
-    return "".join(_part(p, first=first and i == 0, last=last and i == end) for i, p in enumerate(parts))
+    inner = "".join(_part(p, first=first and i == 0, last=last and i == end) for i, p in enumerate(parts))
+    return (_BEGIN if begins else "") + inner + (_END if ends else "")
+
+
+def _reaches_far(parts: Iterable[Part]) -> bool:
+    """Return True when the first of the parts take nearly any text: what stands before them is no help."""
+    for part in parts:
+        if _takes_much(part):
+            return True
+        if not _may_be_empty(part):
+            return False
+    return False
+
+
+def _takes_much(part: Part) -> bool:
+    kind, value = part
+    if kind not in _REPEATS:
+        return any(_takes_much(each) for row in _rows(kind, value) for each in row)
+    if value[1] <= _WIDEN:
+        return any(map(_takes_much, value[2]))
+    return any(each[0] in _CHARACTER and len(_ascii(each)) > _MOST_OF_ASCII for each in value[2])
 
 
 def _part(part: Part, *, first: bool, last: bool) -> str:

@@ -40,7 +40,8 @@ class Pack:
     rules: tuple[Rule, ...]
     scanner: Scanner = field(repr=False)
     compiled: dict[str, regex.Pattern[str]] = field(repr=False, default_factory=dict)
-    required: dict[str, tuple[bytes, ...]] = field(repr=False, default_factory=dict)
+    branches: dict[str, list[regex.Pattern[str]]] = field(repr=False, default_factory=dict)
+    held: dict[str, tuple[bytes, ...]] = field(repr=False, default_factory=dict)
 
     def pattern(self, source: str) -> regex.Pattern[str]:
         """Return a compiled pattern; compiled when first needed."""
@@ -48,11 +49,17 @@ class Pack:
             self.compiled[source] = compiled(source)
         return self.compiled[source]
 
+    def in_turn(self, source: str) -> list[regex.Pattern[str]]:
+        """Return a pattern's branches: in a long text it takes a fraction of the time to look for each."""
+        if source not in self.branches:
+            self.branches[source] = [self.pattern(branch) for branch in linear.branches(source)]
+        return self.branches[source]
+
     def may_hold(self, source: str, low: bytes) -> bool:
         """Return False when a pattern cannot match in a text, given in lower case: a quick first look."""
-        if source not in self.required:
-            self.required[source] = linear.required(linear.parse(source))
-        words = self.required[source]
+        if source not in self.held:
+            self.held[source] = linear.held(linear.parse(source))
+        words = self.held[source]
         for word in words:  # a loop, for `any` takes twice as long here
             if word in low:
                 return True

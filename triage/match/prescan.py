@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect
-from importlib import metadata
 from itertools import accumulate
 from typing import TYPE_CHECKING, Protocol
 
@@ -157,11 +156,11 @@ def compiled(patterns: Iterable[str]) -> bytes:
     database.compile(
         expressions=expressions,
         ids=list(range(len(expressions))),
-        flags=[hs.HS_FLAG_CASELESS] * len(expressions),
+        flags=[hs.HS_FLAG_CASELESS | hs.HS_FLAG_MULTILINE] * len(expressions),
     )
     return bytes(hs.dumpb(database))
 
 
 def version() -> str:
     """Return what a kept database must be renewed with: the engine's version, or nothing without it."""
-    return metadata.version("hyperscan") if hs is not None else ""
+    return str(hs.__version__) if hs is not None else ""  # type: ignore[attr-defined]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -52,6 +50,9 @@ def _attacking(rules: list[Rule]) -> Iterator[Iterator[list[str]]]:
     if workers < _WORTHWHILE:
         yield map(_hostile, rules)
         return
+    import multiprocessing  # these take long, and most starts do without
+    from concurrent.futures import ProcessPoolExecutor
+
     # Spawned, as every platform can: a fork would copy the locks that other threads hold.
     try:
         pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))

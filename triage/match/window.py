@@ -58,21 +58,31 @@ class Window:
         end = self.text.find(b"\n", place)
         return begin, len(self.text) if end < 0 else end
 
+    def back(self, begin: int, lines: int) -> int:
+        """Return where the first of so many lines begins before the one that begins here."""
+        low = max(0, begin - _SURROUNDINGS)
+        while lines and begin > low:
+            begin = self.text.rfind(b"\n", low, begin - 1) + 1 or low
+            lines -= 1
+        return begin
+
+    def on(self, end: int, lines: int) -> int:
+        """Return where the last of so many lines ends after the one that ends here."""
+        high = min(len(self.text), end + _SURROUNDINGS)
+        while lines and end < high:
+            end = self.text.find(b"\n", end + 1, high)
+            end = high if end < 0 else end
+            lines -= 1
+        return end
+
     def before(self, begin: int, lines: int) -> list[bytes]:
         """Return so many lines before the one that begins here, in order."""
-        low, start = max(0, begin - _SURROUNDINGS), begin
-        while lines and start > low:
-            start = self.text.rfind(b"\n", low, start - 1) + 1 or low
-            lines -= 1
+        start = self.back(begin, lines)
         return _reached(self.text[start : begin - 1]) if start < begin else []
 
     def after(self, end: int, lines: int) -> list[bytes]:
         """Return so many lines after the one that ends here, in order."""
-        high, stop = min(len(self.text), end + _SURROUNDINGS), end
-        while lines and stop < high:
-            stop = self.text.find(b"\n", stop + 1, high)
-            stop = high if stop < 0 else stop
-            lines -= 1
+        stop = self.on(end, lines)
         return _reached(self.text[end + 1 : stop]) if stop > end else []
 
 

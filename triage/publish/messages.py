@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from markdown_it import MarkdownIt
 
 from triage.domain import Confidence, Verdict
-from triage.publish.safe import fenced, visible, words
+from triage.safe import fenced, visible, words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

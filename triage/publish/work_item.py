@@ -12,7 +12,7 @@ from triage.errors import Cancel, RetryLater
 from triage.plan import RENEWED
 from triage.publish import messages
 from triage.publish.outcome import Outcome
-from triage.publish.safe import visible, words
+from triage.safe import visible, words
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from triage.link import task_inputs
-from triage.publish.safe import words
+from triage.safe import words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

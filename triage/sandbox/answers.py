@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from fastapi.responses import Response
 
     from triage.sandbox.organisation import Organisation, Project
+    from triage.sandbox.tokens import Token
 
 _GUID = re.compile(r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$", re.IGNORECASE)
 _PATCH_KEYS = {"op", "path", "value", "from"}
@@ -57,6 +58,18 @@ class Call:
     headers: Mapping[str, str]
     body: bytes
     found: Project | None = None
+    token: Token | None = None  # whose call it is
+
+    @property
+    def caller(self) -> dict[str, Any]:
+        """Return the identity that calls."""
+        return (self.token.caller if self.token else None) or self.organisation.caller
+
+    @property
+    def rights(self) -> frozenset[str]:
+        """Return what the caller may do."""
+        own = self.token.rights if self.token else None
+        return self.organisation.rights if own is None else own
 
     @property
     def project(self) -> Project:

@@ -60,9 +60,16 @@ def _areas(call: Call) -> Response:
 
 
 def _caller(call: Call) -> Response:
-    caller = _identity(call.organisation.caller)
+    caller = _identity(call.caller)
     return JSONResponse(
-        {"authenticatedUser": caller, "authorizedUser": caller, "instanceId": call.organisation.id}
+        {
+            "authenticatedUser": caller,
+            "authorizedUser": caller,
+            "instanceId": call.organisation.id,
+            "deploymentId": call.organisation.id,
+            "deploymentType": "hosted",
+            "locationServiceData": None,
+        }
     )
 
 

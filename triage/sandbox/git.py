@@ -57,6 +57,10 @@ def _pull(call: Call) -> tuple[Project, Key]:
     return project, key
 
 
+def _repositories(call: Call) -> Response:
+    return listing(list(call.project.repositories.values()))
+
+
 def _pull_requests(call: Call) -> Response:
     if "pullRequestId" in call.values:
         project, key = _pull(call)
@@ -235,6 +239,7 @@ def _wrong(message: str) -> Refusal:
 
 
 ROUTES: Routes = {
+    "repositories": {"GET": _repositories},
     "pull requests": {"GET": _pull_requests},
     "threads": {"GET": _threads, "POST": _threads, "PATCH": _threads},
     "thread comments": {"GET": _comments, "POST": _comments, "PATCH": _comments},

@@ -10,6 +10,7 @@ import uuid
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from triage.sandbox import service_bus
 from triage.sandbox.organisation import sleep, wire_time
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def retry_probation(organisation: Organisation, subscription_id: str) -> str:
         )
     if subscription["status"] != "onProbation" or failed is None:
         return str(subscription["status"])
-    status = _post(subscription, failed)
+    status = _send(subscription, failed)
     with organisation.lock:
         subscription["probationRetries"] = subscription.get("probationRetries", 0) + 1
         subscription["lastProbationRetryDate"] = wire_time()
@@ -120,7 +121,7 @@ def _carry(
     status = 0
     for wait in (0, *RETRY_SECONDS):
         sleep(wait / speed)
-        status = _post(subscription, note)
+        status = _send(subscription, note)
         if status not in _TRANSIENT:
             break
         note["status"] = "queuedForRetry"
@@ -140,6 +141,14 @@ def _settle(subscription: dict[str, Any], note: dict[str, Any], status: int) -> 
         subscription["lastSuccessfulAttemptDate"] = wire_time()
     else:
         subscription["status"] = "disabledBySystem" if status == _GONE else "onProbation"
+
+
+def _send(subscription: dict[str, Any], note: dict[str, Any]) -> int:
+    """Send a notification once, to whichever consumer it is for, and return the status."""
+    if subscription["consumerId"] != service_bus.CONSUMER[0]:
+        return _post(subscription, note)
+    note["details"]["requestAttempts"] += 1
+    return service_bus.post(subscription["consumerInputs"], note["details"]["event"])
 
 
 def _post(subscription: dict[str, Any], note: dict[str, Any]) -> int:

@@ -39,6 +39,12 @@ pull request statuses | b5f6bb4f-8d1e-4d79-8d11-4c9172c99c35 | git | pullRequest
 commit statuses | 428dd4fb-fda5-4722-af02-9313b80305da | git | statuses | {project}/_apis/{area}/repositories/{repositoryId}/commits/{commitId}/{resource} | 1
 releases | a166fde7-27ad-408e-ba75-703c2cc9d500 | Release | releases | {project}/_apis/{area}/{resource}/{releaseId} | 8
 release logs | 17c91af7-09fd-4256-bff1-c24ee4f73bc0 | Release | logs | {project}/_apis/{area}/releases/{releaseId}/environments/{environmentId}/deployPhases/{releaseDeployPhaseId}/tasks/{taskId}/{resource} | 2
+namespaces | ce7b9f95-fde9-4be8-a86d-83b366f0b87a | Security | SecurityNamespaces | _apis/{resource}/{securityNamespaceId} | 1
+evaluations | cf1faa59-1b63-4448-bf04-13d981a46f5d | Security | PermissionEvaluationBatch | _apis/{area}/{resource} | 1
+classification nodes | 5a172953-1b41-49d3-840a-33f79c3ce89f | wit | classificationNodes | {project}/_apis/{area}/{resource}/{structureGroup}/{*path} | 2
+repositories | 225f7195-f9c7-4d14-ab28-a83f7ff77e1f | git | repositories | {project}/_apis/{area}/{resource}/{repositoryId} | 1
+pools | a8c47e17-4d56-4a56-92bb-de7ea7dc65be | distributedtask | pools | _apis/{area}/{resource}/{poolId} | 1
+variable groups | f5b09dd5-9d54-45a1-8b5a-1c8287d634cc | distributedtask | variablegroups | {project}/_apis/{area}/{resource}/{groupId} | 2
 identities | 28010c54-d0c0-4c89-a5b0-1c9e188b9fb7 | IMS | Identities | _apis/{resource}/{identityId} | 1
 subscriptions | fc50d02a-849f-41fb-8af1-0a5216103269 | hooks | subscriptions | _apis/{area}/{resource}/{subscriptionId} | 1
 notifications | 0c62d343-21b0-4732-997b-017fde84dc28 | hooks | notifications | _apis/{area}/subscriptions/{subscriptionId}/{resource}/{notificationId} | 1

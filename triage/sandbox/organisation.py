@@ -10,10 +10,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from triage.sandbox import security
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from triage.sandbox.budget import Budget
+    from triage.sandbox.tokens import Token
 
 ISSUES_KEPT = 10  # errors, and warnings, that a timeline record keeps
 
@@ -108,6 +111,9 @@ class Organisation:
             "uniqueName": "triage@contoso.example",
             "descriptor": "aad.dHJpYWdl",
         }
+        self.tokens: dict[str, Token] = {}  # by what is sent
+        self.rights = security.ENOUGH  # "namespace/action" that the caller is allowed
+        self.clock_ahead_seconds = 0.0  # what its Date header is wrong by
         self._next_id = 1
 
     def next_id(self) -> int:
@@ -173,6 +179,22 @@ class Organisation:
             "consumerActionId": "httpRequest",
             "publisherInputs": publisher_inputs,
             "consumerInputs": {"url": url, "basicAuthUsername": username, "basicAuthPassword": password},
+        }
+        return number
+
+    def subscribe_queue(
+        self, connection_string: str, queue: str, *, event_type: str, bypass_serializer: bool = False
+    ) -> str:
+        """Add a subscription that puts events on a Service Bus queue and return its id."""
+        number = self.subscribe("", event_type=event_type, username="", password="")
+        self.subscriptions[number] |= {
+            "consumerId": "azureServiceBus",
+            "consumerActionId": "serviceBusQueueSend",
+            "consumerInputs": {
+                "connectionString": connection_string,
+                "queueName": queue,
+                "bypassSerializer": str(bypass_serializer).lower(),
+            },
         }
         return number
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import re
 import socket
 import threading
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from email.utils import formatdate
@@ -27,15 +27,18 @@ from triage.sandbox import (
     git,
     locations,
     pages,
+    pools,
     processes,
     queries,
     releases,
+    security,
     subscriptions,
     work_items,
 )
 from triage.sandbox.answers import Call, Refusal
 from triage.sandbox.directory import project_named
 from triage.sandbox.organisation import Fault, Organisation, sleep, wire_time
+from triage.sandbox.tokens import Token, presented
 from triage.sandbox.versions import check_version
 
 if TYPE_CHECKING:
@@ -46,9 +49,21 @@ if TYPE_CHECKING:
     from triage.sandbox.answers import Routes
 
 _WRITES = {"POST", "PUT", "PATCH", "DELETE"}
-_READS_BY_POST = {"wiql", "batch", "artifacts"}
+_READS_BY_POST = {"wiql", "batch", "artifacts", "evaluations"}
 _START_SECONDS = 10.0
-_MODULES = (builds, connections, directory, git, processes, queries, releases, subscriptions, work_items)
+_MODULES = (
+    builds,
+    connections,
+    directory,
+    git,
+    pools,
+    processes,
+    queries,
+    releases,
+    security,
+    subscriptions,
+    work_items,
+)
 _ROUTES: Routes = {name: methods for module in _MODULES for name, methods in module.ROUTES.items()}
 _SIGN_IN = (
     "<!DOCTYPE html><html><head><title>Azure DevOps Services | Sign In</title></head><body></body></html>"
@@ -74,7 +89,7 @@ def serve(organisation: Organisation, *, token: str, port: int = 0) -> Iterator[
         log_level="warning",
         log_config=None,
         access_log=False,
-        date_header=False,  # an answer brings its own
+        date_header=False,  # the organisation has a clock of its own
         lifespan="off",
         ws="none",
         timeout_graceful_shutdown=2,
@@ -145,7 +160,8 @@ def create_app(organisation: Organisation, token: str) -> FastAPI:
         fault = front.fault(request)
         response = await run_in_threadpool(front.answer, request, body, fault)
         if response is not None and not (fault and fault.wire):
-            response.headers.setdefault("Date", formatdate(usegmt=True))
+            now = time.time() + organisation.clock_ahead_seconds
+            response.headers.setdefault("Date", formatdate(now, usegmt=True))
             return response
         await faults.send(request.scope["transport"], fault or Fault("", ""), response)
         return Response()
@@ -158,7 +174,7 @@ class _Front:
 
     def __init__(self, organisation: Organisation, token: str) -> None:
         self.organisation = organisation
-        self.expected = "Basic " + base64.b64encode(f":{token}".encode()).decode()
+        organisation.tokens.setdefault(token, Token())
 
     def answer(self, request: Request, body: bytes, fault: Fault | None) -> Response | None:
         """Answer a request; None breaks the connection."""
@@ -167,7 +183,7 @@ class _Front:
         if wait:
             return Response(status_code=429, headers={"Retry-After": str(wait)})
         if fault is None:
-            return self._unauthenticated(request) or self._served(request, _path(request), body)
+            return self._done(request, body)
         sleep(fault.delay_seconds)
         if fault.unreachable_seconds:
             self.organisation.shut(fault.unreachable_seconds)
@@ -175,11 +191,15 @@ class _Front:
             return None
         if fault.status is not None:
             return Response(fault.body, fault.status, fault.headers)
-        response = self._unauthenticated(request) or self._served(request, _path(request), body)
+        response = self._done(request, body)
         response.headers.update(fault.more_headers)
         if fault.replaced is not None:
             return Response(fault.replaced, 200, media_type=response.headers.get("content-type"))
         return None if fault.lose_reply else response
+
+    def _done(self, request: Request, body: bytes) -> Response:
+        token = self._token(request)
+        return self._signed_out(token) or self._served(request, _path(request), body, token or Token())
 
     def fault(self, request: Request) -> Fault | None:
         """Return what is to go wrong with this request."""
@@ -193,7 +213,12 @@ class _Front:
                     return fault
         return None
 
-    def _unauthenticated(self, request: Request) -> Response | None:
+    def _token(self, request: Request) -> Token | None:
+        kind, secret = presented(request.headers.get("authorization", ""))
+        token = self.organisation.tokens.get(secret)
+        return token if token and token.valid and token.kind == kind else None
+
+    def _signed_out(self, token: Token | None) -> Response | None:
         if self.organisation.sign_in_page == "203":
             return HTMLResponse(_SIGN_IN, 203)
         if self.organisation.sign_in_page == "302":
@@ -201,12 +226,12 @@ class _Front:
             return Response(
                 status_code=302, headers={"Location": f"http://{host}/_signin?realm=dev.azure.com"}
             )
-        if request.headers.get("authorization") != self.expected:
+        if token is None:
             realm = {"WWW-Authenticate": 'Basic realm="https://tfsprodweu.visualstudio.com/"'}
             return HTMLResponse("", 401, realm)
         return None
 
-    def _served(self, request: Request, path: str, body: bytes) -> Response:
+    def _served(self, request: Request, path: str, body: bytes, token: Token) -> Response:
         with self.organisation.lock:
             api = ""
             try:
@@ -214,7 +239,7 @@ class _Front:
                 if location is None:
                     return JSONResponse(locations.listing())
                 api = location.name
-                response = self._handled(request, location, values, body)
+                response = self._handled(request, location, values, body, token)
             except Refusal as refusal:
                 response = refusal.response()
             if request.method in _WRITES and api not in _READS_BY_POST:
@@ -223,9 +248,11 @@ class _Front:
 
     def _located(self, request: Request, path: str) -> tuple[locations.Location | None, dict[str, str]]:
         """Return the API that a path leads to; none for the list of all of them."""
-        first, _, rest = path.partition("/")
-        if unquote(first).lower() != self.organisation.name.lower():
-            raise Refusal(404, f"The organisation {unquote(first)} does not exist.", "HostNotFoundException")
+        own = self.organisation.name.count("/") + 1  # a server's collection is named by two steps
+        steps = path.split("/")
+        first, rest = unquote("/".join(steps[:own])), "/".join(steps[own:])
+        if first.lower() != self.organisation.name.lower():
+            raise Refusal(404, f"The organisation {first} does not exist.", "HostNotFoundException")
         if rest.lower() == "_apis" and request.method == "OPTIONS":
             return None, {}
         found = locations.find(rest)
@@ -238,16 +265,30 @@ class _Front:
         return found
 
     def _handled(
-        self, request: Request, location: locations.Location, values: dict[str, str], body: bytes
+        self,
+        request: Request,
+        location: locations.Location,
+        values: dict[str, str],
+        body: bytes,
+        token: Token,
     ) -> Response:
         query = {key.lower(): value for key, value in request.query_params.items()}
         check_version(location, request.method, query.get("api-version"), request.headers.get("accept", ""))
+        if not token.allows(location.name, writes=request.method in _WRITES):
+            # Whether the service says 401 or 403 of a missing scope is not documented.
+            raise Refusal(
+                401,
+                "TF400813: The user is not authorized to access this resource.",
+                "UnauthorizedRequestException",
+            )
         found = project_named(self.organisation, values["project"]) if "project" in values else None
         handler = _ROUTES[location.name].get(request.method)
         if handler is None:
             message = f"The requested resource does not support http method '{request.method}'."
             return JSONResponse({"count": 1, "value": {"Message": message}}, 405)
-        return handler(Call(self.organisation, request.method, values, query, request.headers, body, found))
+        return handler(
+            Call(self.organisation, request.method, values, query, request.headers, body, found, token)
+        )
 
     def _enter(self, request: Request, path: str, body: bytes, response: Response) -> None:
         said, answer = _read(body), _read(bytes(response.body))

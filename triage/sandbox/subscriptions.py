@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import copy
+import re
 import uuid
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from fastapi.responses import JSONResponse, Response
 
+from triage.sandbox import service_bus
 from triage.sandbox.answers import Refusal, listing
 from triage.sandbox.organisation import wire_time
+from triage.sandbox.security import require
 
 if TYPE_CHECKING:
     from triage.sandbox.answers import Call, Routes
 
 _MASK = "********"
+_CONFIDENTIAL = ("basicAuthPassword", "connectionString")
+_QUEUE_NAME = re.compile(r"^[A-Za-z0-9]([\w./-]{0,48}[A-Za-z0-9])?$")
 _EVENTS = {
     "tfs": {"build.complete"},
     "pipelines": {
@@ -30,6 +35,9 @@ _FILTERS = ("publisherId", "eventType", "consumerId", "consumerActionId")
 
 def _subscriptions(call: Call) -> Response:
     known = call.organisation.subscriptions
+    require(call, "ServiceHooks/ViewSubscriptions", "View Subscriptions")
+    if call.method != "GET":
+        require(call, "ServiceHooks/EditSubscriptions", "Edit Subscriptions")
     if "subscriptionId" not in call.values:
         if call.method == "POST":
             number = str(uuid.uuid4())
@@ -66,8 +74,12 @@ def _checked(call: Call, number: str, old: dict[str, Any]) -> dict[str, Any]:
             raise _wrong(f"{name} must be given.")
     if given["eventType"] not in _EVENTS.get(given["publisherId"], set()):
         raise _wrong(f"The publisher {given['publisherId']} has no event {given['eventType']}.")
-    if (given["consumerId"], given["consumerActionId"]) != ("webHooks", "httpRequest"):
-        raise _wrong("The played organisation has one consumer only: webHooks with httpRequest.")
+    consumer = (given["consumerId"], given["consumerActionId"])
+    if consumer not in (("webHooks", "httpRequest"), service_bus.CONSUMER):
+        raise _wrong(
+            "The played organisation has two consumers: webHooks with httpRequest, azureServiceBus with "
+            "serviceBusQueueSend."
+        )
     for table in ("consumerInputs", "publisherInputs"):
         if not all(isinstance(value, str) for value in given[table].values()):
             raise _wrong(f"All values of {table} must be texts.")
@@ -75,12 +87,12 @@ def _checked(call: Call, number: str, old: dict[str, Any]) -> dict[str, Any]:
     if project and project.lower() not in call.organisation.projects:
         raise _wrong(f"The project {project} does not exist.")
     inputs = dict(given["consumerInputs"])
-    if inputs.get("basicAuthPassword") == _MASK:
-        inputs["basicAuthPassword"] = old.get("consumerInputs", {}).get("basicAuthPassword", "")
-    _check_target(call, inputs)
+    kept = old.get("consumerInputs", {})
+    inputs |= {name: kept.get(name, "") for name in _CONFIDENTIAL if inputs.get(name) == _MASK}
+    _check_queue(inputs) if consumer == service_bus.CONSUMER else _check_target(call, inputs)
     now = wire_time()
     return {
-        "createdBy": call.organisation.caller,
+        "createdBy": call.caller,
         "createdDate": now,
         **old,
         **{name: given[name] for name in _FILTERS},
@@ -90,7 +102,7 @@ def _checked(call: Call, number: str, old: dict[str, Any]) -> dict[str, Any]:
         "publisherInputs": given["publisherInputs"],
         "consumerInputs": inputs,
         "probationRetries": 0,
-        "modifiedBy": call.organisation.caller,
+        "modifiedBy": call.caller,
         "modifiedDate": now,
     }
 
@@ -107,10 +119,18 @@ def _check_target(call: Call, inputs: dict[str, str]) -> None:
         raise _wrong("The address must be reachable from the internet.")
 
 
+def _check_queue(inputs: dict[str, str]) -> None:
+    if not inputs.get("connectionString", "").startswith("Endpoint=sb://"):
+        raise _wrong("The input connectionString must be that of a Service Bus.")
+    if not _QUEUE_NAME.match(inputs.get("queueName", "")):
+        raise _wrong("The input queueName must be the name of a queue.")
+
+
 def _shown(call: Call, subscription: dict[str, Any]) -> dict[str, Any]:
     shown = copy.deepcopy(subscription)
-    if "basicAuthPassword" in shown["consumerInputs"]:
-        shown["consumerInputs"]["basicAuthPassword"] = _MASK
+    for name in _CONFIDENTIAL:
+        if name in shown["consumerInputs"]:
+            shown["consumerInputs"][name] = _MASK
     shown["url"] = f"{call.organisation.url}/_apis/hooks/subscriptions/{shown['id']}"
     return shown
 

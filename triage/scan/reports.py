@@ -12,12 +12,9 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 from urllib.parse import quote
 
-from rich.console import Console
-from rich.markup import escape
-
 import triage
 from triage.domain import Confidence, Match, Verdict
-from triage.publish.safe import AGENT_COMMAND, fenced, visible, words
+from triage.safe import AGENT_COMMAND, fenced, visible, words
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,6 +45,8 @@ class Text:
     """For people: the answer first, its evidence under it."""
 
     def __init__(self, stdout: TextIO) -> None:
+        from rich.console import Console  # takes long, and the other reports do without
+
         self._out = Console(file=stdout, highlight=False, soft_wrap=True)
         self._logs = 0
         self._silent = True
@@ -81,6 +80,8 @@ def counted(logs: int) -> str:
 
 
 def _shown(text: str) -> str:
+    from rich.markup import escape
+
     return escape(AGENT_COMMAND.sub("## ", text))
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor
+from collections import deque
 from dataclasses import dataclass, replace
-from itertools import islice
 from typing import TYPE_CHECKING, BinaryIO, TextIO
 
 from triage.domain import Verdict
@@ -17,6 +15,7 @@ from triage.scan import inputs, reports
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from concurrent.futures import Future
 
     from triage.match.engine import Search
     from triage.match.pack import Pack
@@ -113,13 +112,23 @@ def _searched(source: Source, pack: Pack, stdin: BinaryIO, read: Callable[[int],
 
 def _parallel(sources: Iterator[Source], pack: Pack, stdin: BinaryIO, jobs: int) -> Iterator[_Done]:
     """Yield what became of the logs, in their order; standard input is read here, by nobody else."""
+    import multiprocessing  # these take long, and most scans do without
+    from concurrent.futures import ProcessPoolExecutor
+
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    waiting: deque[tuple[Source, Future[_Done] | None]] = deque()
+
+    def first() -> _Done:
+        source, future = waiting.popleft()
+        return future.result() if future else _searched(source, pack, stdin, _unheard)
+
     with ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin, initargs=(pack,)) as pool:
-        while batch := list(islice(sources, jobs * _AHEAD)):
-            piped = {at: source for at, source in enumerate(batch) if source.path == inputs.STDIN}
-            others = pool.map(_work, [each for at, each in enumerate(batch) if at not in piped])
-            for at in range(len(batch)):
-                yield _searched(piped[at], pack, stdin, _unheard) if at in piped else next(others)
+        for source in sources:
+            waiting.append((source, None if source.path == inputs.STDIN else pool.submit(_work, source)))
+            if len(waiting) > jobs * _AHEAD:
+                yield first()
+        while waiting:
+            yield first()
 
 
 _packs: list[Pack] = []  # this process's

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
 
     from triage.config import Settings
+    from triage.web.hook import Forward
 
 _HERE = Path(__file__).parent
 _HEADERS = {
@@ -35,10 +36,10 @@ _HEADERS = {
 }
 
 
-def create_app(settings: Settings, engine: Engine) -> FastAPI:
+def create_app(settings: Settings, engine: Engine, *, forward: Forward | None = None) -> FastAPI:
     """Return the application. Raises UsageError when the hook has neither password nor header."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    app.include_router(hook.router(settings, engine))
+    app.include_router(hook.router(settings, engine, forward))
     app.include_router(pages.router(engine))
     app.include_router(rules.router(settings.rules.path))
     app.mount("/static", StaticFiles(directory=_HERE / "static"), name="static")

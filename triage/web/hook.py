@@ -18,12 +18,16 @@ from starlette.requests import ClientDisconnect
 
 from triage import intake
 from triage.errors import UsageError
-from triage.intake.keeping import Keeper
+from triage.intake.deliveries import Keeper
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sqlalchemy.engine import Engine
 
     from triage.config import Hook, Settings
+
+    Forward = Callable[[bytes], bool]  # True once an event is safe somewhere else than in the database
 
 log = structlog.get_logger()
 
@@ -31,8 +35,11 @@ _STORE_SECONDS = 8.0  # a database that says nothing for so long is away
 _DRAIN_BODIES = 8  # so many times the largest body is read and thrown away
 
 
-def router(settings: Settings, engine: Engine) -> APIRouter:
-    """Return the hook's route. Raises UsageError when nothing protects it."""
+def router(settings: Settings, engine: Engine, forward: Forward | None = None) -> APIRouter:
+    """Return the hook's route. Raises UsageError when nothing protects it.
+
+    With `forward` the database is needed only for what cannot be forwarded.
+    """
     if not _secrets(settings.hook):
         raise UsageError(
             "The hook is unprotected: set hook.password (TRIAGE_HOOK__PASSWORD) for basic authentication, "
@@ -53,7 +60,7 @@ def router(settings: Settings, engine: Engine) -> APIRouter:
         try:
             with anyio.fail_after(_STORE_SECONDS):
                 notice = await anyio.to_thread.run_sync(
-                    store, keeper, body, settings.azure_devops.url, abandon_on_cancel=True
+                    _keep, keeper, forward, body, settings.azure_devops.url, abandon_on_cancel=True
                 )
         except Exception:  # whatever it is: nothing is stored, so it must come again
             log.exception("event not stored; Azure DevOps is asked to send it again")
@@ -92,13 +99,13 @@ def authentic(request: Request, hook: Hook) -> bool:
     return any(proven)
 
 
-def store(keeper: Keeper, body: bytes | None, organization_url: str) -> dict[str, str]:
-    """Keep a request durably and queue the run it tells of. Returns what became of it."""
-    if body is None:
-        notice = intake.Notice("refused", "The body is too large, compressed or broke off.")
-    else:
-        notice = intake.parse(body, organization_url)
-    return {"outcome": keeper.keep(notice), "reason": notice.reason}
+def _keep(keeper: Keeper, forward: Forward | None, body: bytes | None, url: str) -> dict[str, str]:
+    """Keep an event where it is safe and return what became of it; one that is no event stays here."""
+    if forward is not None and body is not None:
+        is_event = intake.parse(body, url).kind != "refused"
+        if is_event and forward(body):
+            return {"outcome": "forwarded", "reason": ""}
+    return keeper.store(body, url)
 
 
 def _basic(header: str) -> bytes:

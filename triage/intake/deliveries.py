@@ -1,25 +1,36 @@
-"""Keep what was told: events that come at the same time in one transaction."""
+"""2 store: what has come in, by whichever way, becomes a row and the job it tells of."""
 
 from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session
 
 from triage import jobs
 from triage.db import Delivery
+from triage.intake.events import Notice, parse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sqlalchemy.engine import Engine
 
-    from triage.intake.events import Notice
+    Source = Literal["hook", "service-bus"]
 
 _TOGETHER_MAX = 100
+
+
+def store(
+    engine: Engine, body: bytes | None, organization_url: str, *, source: Source = "hook"
+) -> dict[str, str]:
+    """Keep an event durably and queue the run it tells of. Returns what became of it.
+
+    A body that could not be taken whole is None.
+    """
+    return Keeper(engine, source=source).store(body, organization_url)
 
 
 @dataclass
@@ -36,19 +47,27 @@ class _Told:
 
 
 class Keeper:
-    """Keeps events; who comes while a transaction is written waits, and is kept by the next one.
+    """Keeps events; those that come while a transaction is written are kept together by the next one.
 
     In a storm each event by itself would wait for the disk, and for every other event.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, *, source: Source = "hook") -> None:
         self._engine = engine
+        self._source = source
         self._guard = threading.Lock()
         self._writing = threading.Lock()
         self._waiting: list[_Told] = []
 
-    def keep(self, notice: Notice) -> str:
-        """Keep an event durably and queue the run it tells of. Returns what became of it."""
+    def store(self, body: bytes | None, organization_url: str) -> dict[str, str]:
+        """Keep an event, as the function of this name does."""
+        if body is None:
+            notice = Notice("refused", "The body is too large, compressed or broke off.")
+        else:
+            notice = parse(body, organization_url)
+        return {"outcome": self._keep(notice), "reason": notice.reason}
+
+    def _keep(self, notice: Notice) -> str:
         mine = _Told(notice)
         with self._guard:
             self._waiting.append(mine)
@@ -84,17 +103,17 @@ class Keeper:
         order = sorted(range(len(notices)), key=lambda number: str(notices[number].ref))
         with Session(self._engine) as session, session.begin():
             for number in order:
-                outcomes[number] = _keep(session, notices[number])
+                outcomes[number] = _keep(session, notices[number], self._source)
         return outcomes
 
 
-def _keep(session: Session, notice: Notice) -> str:
+def _keep(session: Session, notice: Notice, source: Source) -> str:
     outcome: str = notice.kind
     if notice.ref is not None:
         outcome = "queued" if jobs.put_within(session, notice.ref, marker=notice.marker) else "duplicate"
     session.add(
         Delivery(
-            source="hook",
+            source=source,
             event_type=notice.event_type,
             event_id=notice.event_id,
             subscription_id=notice.subscription_id,

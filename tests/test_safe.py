@@ -12,7 +12,7 @@ from markdown_it import MarkdownIt
 
 from tests import findings
 from triage.publish import messages
-from triage.publish.safe import fenced, visible, words
+from triage.safe import fenced, visible, words
 
 # The tables and strikethrough of Azure DevOps' own Markdown, and raw HTML let through to see it.
 MARKDOWN = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
