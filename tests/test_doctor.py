@@ -168,7 +168,7 @@ def test_a_token_with_too_many_scopes_is_told(stage: demo.Stage, settings: Setti
         changed(settings, "azure_devops", token=SecretStr("wide")), organisation.examine
     )
     assert (name, level) == ("token scopes", "warning")
-    assert "variable groups and agent pools" in told
+    assert "also reads agent pools" in told
 
 
 @pytest.mark.parametrize(

@@ -205,10 +205,25 @@ def test_a_guid_of_no_connection_is_nothing(stage: Stage) -> None:
 
 
 def test_the_execution_history_decides_between_two(stage: Stage) -> None:
+    del stage.project.logs[42]
     stage.used("test-arm")
-    found = stage.attribute(match(), step(BASH, "Script"))
+    found = stage.attribute(match(), step(AZURE_CLI, "Put in by an extension"))
     assert found.connection is not None
     assert (found.connection.name, found.method) == ("test-arm", LinkMethod.EXECUTION_HISTORY)
+
+
+def test_the_history_proves_nothing_of_a_step_when_another_step_names_the_connection(stage: Stage) -> None:
+    stage.used("test-arm")
+    found = stage.attribute(match(), step(AZURE_CLI, "Put in by an extension"))
+    assert found.connection is None
+    assert [c.connection.name for c in found.candidates] == ["test-arm"]
+
+
+def test_a_script_is_not_blamed_on_what_other_steps_used(stage: Stage) -> None:
+    stage.used("test-arm")
+    found = stage.attribute(match(), step(BASH, "Script"))
+    assert found.connection is None
+    assert [c.reason for c in found.candidates] == ["this run used it"]
 
 
 def test_two_in_the_history_are_candidates(stage: Stage) -> None:
@@ -221,10 +236,17 @@ def test_two_in_the_history_are_candidates(stage: Stage) -> None:
 
 def test_a_tenant_in_the_message_tells_two_apart(stage: Stage) -> None:
     tenant = connection_id("tenant of test-arm")
-    found = stage.attribute(match(excerpt=f"AADSTS7000222 in tenant {tenant}"), step(BASH, "Script"))
+    told = match(excerpt=f"AADSTS7000222 in tenant {tenant}")
+    found = stage.attribute(told, step(AZURE_CLI, "Put in by an extension"))
     assert found.connection is not None
     assert (found.connection.name, found.method) == ("test-arm", LinkMethod.IDENTIFIER)
     assert not found.proven_use
+
+
+def test_a_tenant_is_no_proof_of_what_a_script_used(stage: Stage) -> None:
+    tenant = connection_id("tenant of test-arm")
+    told = match(excerpt=f"AADSTS7000222 in tenant {tenant}")
+    assert stage.attribute(told, step(BASH, "Script")).connection is None
 
 
 def test_the_only_registry_of_a_project_is_taken_for_a_task_that_names_none(stage: Stage) -> None:

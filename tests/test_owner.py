@@ -93,8 +93,8 @@ def test_people_who_left_are_passed_over_and_named(door: azdo.Door, organisation
     )
 
 
-def test_the_requester_is_asked_before_the_default(door: azdo.Door) -> None:
-    run = replace(findings.run(), requested_for=service("Jo", "jo@contoso.example"))
+def test_the_requester_is_asked_before_the_default(door: azdo.Door, organisation: Organisation) -> None:
+    run = replace(findings.run(), requested_for=person(organisation, "jo@contoso.example"))
     assert owner.find(door, run, attribution(), None, TEAM).method is OwnerMethod.REQUESTER
 
 

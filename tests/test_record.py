@@ -34,3 +34,13 @@ def test_workers_at_the_same_runs_keep_each_once(engine: Engine) -> None:
     with Session(engine) as session:
         assert session.exec(select(func.count()).select_from(TriagedRun)).one() == len(numbers)
         assert session.exec(select(func.count()).select_from(FindingRow)).one() == len(numbers)
+
+
+def test_what_people_gave_a_run_when_they_queued_it_is_not_kept(engine: Engine) -> None:
+    run = findings.run(41, variables={"token": "not-for-the-database"})
+    record.run(engine, run, logs_read=1, conclusion="Read 1 log.")
+    record.note(engine, findings.finding(of_run=run))
+    with Session(engine) as session:
+        rows = [*session.exec(select(TriagedRun)), *session.exec(select(FindingRow))]
+    assert rows
+    assert "not-for-the-database" not in str([row.model_dump() for row in rows])

@@ -73,7 +73,8 @@ def explain(run_url: str, form: Literal["text", "json"], token: str | None, rule
     """Tell what triage would make of the run at RUN_URL. Writes nothing.
 
     RUN_URL is the address of the run's page, e.g.
-    https://dev.azure.com/contoso/Shop/_build/results?buildId=42
+    https://dev.azure.com/contoso/Shop/_build/results?buildId=42 or, of a classic release,
+    https://dev.azure.com/contoso/Shop/_releaseProgress?releaseId=4&environmentId=5
     """
     from triage import explain as told
     from triage import own_log

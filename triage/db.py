@@ -16,8 +16,9 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import event
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
-from sqlmodel import Field, SQLModel, create_engine
+from sqlmodel import Field, Session, SQLModel, create_engine
 
+from triage import faultpoint
 from triage.errors import UsageError
 
 if TYPE_CHECKING:
@@ -289,11 +290,16 @@ class Cursor(SQLModel, table=True):
 class Health(SQLModel, table=True):
     """How a part of triage that nobody looks at is doing."""
 
-    component: str = Field(primary_key=True)  # hooks, sweep
-    state: str  # ok, degraded, failing
+    component: str = Field(primary_key=True)  # hooks
+    state: str  # ok, failing
     since: datetime = _time(default_factory=now)
     checked_at: datetime = _time(default_factory=now)
-    detail: str = ""  # one sentence, for people
+    detail: str = ""  # for people
+    work_item: int | None = None  # that says so
+
+
+event.listen(Session, "before_commit", lambda _: faultpoint.reach("before commit"))
+event.listen(Session, "after_commit", lambda _: faultpoint.reach("after commit"))
 
 
 def open_engine(url: str) -> Engine:

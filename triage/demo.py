@@ -36,6 +36,7 @@ _EVENTS = (
     "build.complete",
     "ms.vss-pipelines.run-state-changed-event",
     "ms.vss-pipelines.stage-state-changed-event",
+    "ms.vss-release.deployment-completed-event",
 )
 
 

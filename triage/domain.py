@@ -43,7 +43,10 @@ class LinkMethod(StrEnum):
 
     MESSAGE = "named in the message"
     TASK_INPUT = "input of the failed task"
+    RESOURCE = "resource of the pipeline"
+    EARLIER_STEP = "handed over by an earlier step"
     EXECUTION_HISTORY = "execution history"
+    DEBUG_LOG = "debug lines of the step"
     IDENTIFIER = "identifiers in the message"
     ONLY_CANDIDATE = "only candidate"
     UNDECIDED = "undecided"
@@ -115,6 +118,7 @@ class Run:
     finished_at: datetime | None = None
     validation_errors: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
+    variables: Mapping[str, str] = field(default_factory=dict, repr=False)  # given when queued; lower case
     asked: str = ""  # digest of the parameters and variables that it was queued with
 
     @property
@@ -165,6 +169,7 @@ class TimelineRecord:
     identifier: str | None = None  # stage.phase.job.task, stable across attempts
     ref_name: str | None = None
     log_id: int | None = None
+    phase_id: int | None = None  # of a release: the deploy phase that its log is kept under
     task: Task | None = None
     issues: tuple[Issue, ...] = ()
     error_count: int = 0

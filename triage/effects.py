@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select, update
 
 from triage.db import Effect, now, present
-from triage.errors import Snooze
+from triage.errors import RetryLater, Snooze
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 _LEASE_SECONDS = 180.0  # longer than any one act on Azure DevOps may take
 _BUSY_SECONDS = 2.0
+
+
+class Lost(RetryLater):
+    """Another worker took the act over meanwhile; what came of ours here is not written down."""
 
 
 @dataclass
@@ -48,7 +52,7 @@ def intent(
 
     The intent is committed before the body runs, so that a crash leaves it to be found again.
     A `repeated` effect is done again by each run, but by one worker at a time. Raises Snooze while
-    another worker is at the same effect.
+    another worker is at the same effect, Lost when another has taken it over during the body.
     """
     _write_down(engine, key=key, kind=kind, run_key=run_key, incident_id=incident_id)
     effect = _take(engine, key=key, kind=kind, worker=worker, repeated=repeated)
@@ -67,7 +71,7 @@ def intent(
     except BaseException:
         _settle(engine, key, worker, lease=None, lease_until=None)
         raise
-    _settle(
+    settled = _settle(
         engine,
         key,
         worker,
@@ -79,6 +83,8 @@ def intent(
         url=doing.url,
         detail=doing.detail,
     )
+    if not settled:
+        raise Lost(f"Another worker took over while this one stood still: {kind}.")
 
 
 def _write_down(engine: Engine, *, key: str, kind: str, run_key: str, incident_id: int | None) -> None:
@@ -109,8 +115,9 @@ def _take(engine: Engine, *, key: str, kind: str, worker: str, repeated: bool) -
         return effect
 
 
-def _settle(engine: Engine, key: str, worker: str, **values: object) -> None:
+def _settle(engine: Engine, key: str, worker: str, **values: object) -> bool:
     with Session(engine) as session, session.begin():
-        session.exec(
+        done = session.exec(
             update(Effect).where(col(Effect.key) == key, col(Effect.lease) == worker).values(**values)
         )
+        return bool(done.rowcount)

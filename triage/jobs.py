@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, func, select, update
 
-from triage.db import Job, now, one_at_a_time, present, reader
+from triage.db import Effect, Job, now, one_at_a_time, present, reader
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -125,9 +125,12 @@ def put_telling(session: Session, incident: Incident, wait: timedelta) -> None:
     )
 
 
-def put_merge(engine: Engine, incident_id: int, project: str, wait: timedelta) -> None:
-    """Have it checked after a wait, once, whether an incident's work item was filed twice."""
-    key = f"merge:{incident_id}"
+def put_merge(engine: Engine, incident_id: int, project: str, wait: timedelta, *, after: str = "") -> None:
+    """Have it checked after a wait, once, whether an incident's work item was filed twice.
+
+    Once more `after` something of that name.
+    """
+    key = f"merge:{incident_id}:{after}" if after else f"merge:{incident_id}"
     with Session(engine) as session, session.begin():
         if session.exec(select(Job.id).where(Job.key == key)).first() is None:
             job = Job(key=key, kind=Kind.MERGE, project=project, incident_id=incident_id)
@@ -216,12 +219,18 @@ def backoff_seconds(attempts: int) -> float:
 
 
 def abandon(engine: Engine, worker: str) -> None:
-    """End the leases of a worker that is gone, so that others need not wait for them to run out."""
+    """End the leases of a worker that is gone, so that others need not wait for them to run out.
+
+    Those of its acts too: whoever takes one over looks first whether it was done.
+    """
     with Session(engine) as session, session.begin():
         session.exec(
             update(Job)
             .where(col(Job.state) == State.RUNNING, col(Job.lease).startswith(f"{worker}/"))
             .values(lease_until=present(-1))
+        )
+        session.exec(
+            update(Effect).where(col(Effect.lease).startswith(f"{worker}/")).values(lease_until=present(-1))
         )
 
 

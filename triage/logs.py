@@ -94,7 +94,7 @@ def _step(door: Door, run: Run, record: TimelineRecord) -> StepLog | None:
     def opened() -> Iterator[bytes]:
         empty = True
         try:
-            for chunk in door.log_chunks(run.ref, log_id):
+            for chunk in door.log_chunks(run.ref, log_id, record.phase_id):
                 empty = False
                 yield chunk
         except Cancel:

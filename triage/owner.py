@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 _MAIL = re.compile(r"^[^@\s]+@[^@\s]+\.[^@\s]+$")
 # Microsoft.VisualStudio.Services.TFS, which made or changed automatic connections itself.
 _SYSTEM = "00000002-0000-8888-8000-000000000000"
+_DID = {
+    OwnerMethod.ADMINISTRATOR: "administers",
+    OwnerMethod.MODIFIED_BY: "last changed",
+    OwnerMethod.CREATED_BY: "created",
+}
 _SERVICE_DESCRIPTORS = ("svc.", "s2s.", "aadsp.", "vssgp.", "aadgp.")
 
 
@@ -102,39 +107,36 @@ def _problems(entry: Any) -> list[str]:
 def find(
     door: Door, run: Run, attribution: Attribution, owners: OwnersFile | None, fallback: Fallback
 ) -> Owner:
-    """Return who should renew the credential; best evidence first."""
+    """Return who should renew the credential; best evidence first. Asks who is still there, in one call."""
     connection = attribution.connection
-    if connection is not None:
-        owner = _by_file(connection, run, owners) or _by_connection(door, connection)
-        if owner is not None:
-            return owner
-    missing = (
-        "The connection names nobody who can be assigned" if connection else "The connection is not known"
-    )
-    requester = _requester(run)
-    if requester is not None:
-        reason = f"{missing}; {requester.display_name} asked for this run."
-        return Owner(requester.unique_name, OwnerMethod.REQUESTER, reason, requester)
-    if _has(fallback):
-        whom = fallback.assignee or fallback.team or fallback.area
-        reason = f"{missing}; triage's settings name {whom} for that."
-        return Owner(fallback.assignee, OwnerMethod.FALLBACK, reason, None, fallback.team, fallback.area)
-    return Owner(
-        None, OwnerMethod.NOBODY, f"{missing}, and triage's settings name no default (owners.default_…)."
-    )
+    if connection is not None and (owner := _by_file(connection, run, owners)):
+        return owner
+    people = [*(_of_connection(connection) if connection else []), *_of_run(run)]
+    wanted = [person.id for _, person in people if is_assignable(person)]
+    present = door.identities(wanted) if wanted else {}
+    passed_over: list[str] = []
+    for method, person in people:
+        known = present.get(person.id.lower())
+        if not is_assignable(person) or (known and not _is_person(known)):
+            passed_over.append(f"{person.display_name or 'Azure DevOps itself'} is no person")
+        elif known is None:
+            passed_over.append(f"{person.display_name} has left")
+        else:
+            # The directory knows the name of today; a connection keeps the one of when it was made.
+            named = replace(person, unique_name=known.unique_name or person.unique_name)
+            return _person(method, named, connection, passed_over)
+    return _nobody(connection, fallback, passed_over)
 
 
 def is_assignable(identity: Identity | None) -> bool:
     """Return True for people: not groups, service principals, build services or the system itself."""
-    if identity is None or identity.is_container or not identity.unique_name:
-        return False
-    descriptor = (identity.descriptor or "").lower()
-    system = identity.id == _SYSTEM or identity.unique_name.startswith(_SYSTEM)
-    return (
-        not system
-        and not descriptor.startswith(_SERVICE_DESCRIPTORS)
-        and bool(_MAIL.match(identity.unique_name))
-    )
+    return identity is not None and _is_person(identity) and bool(_MAIL.match(identity.unique_name or ""))
+
+
+def _is_person(identity: Identity) -> bool:
+    descriptor, name = (identity.descriptor or "").lower(), identity.unique_name or ""
+    system = identity.id == _SYSTEM or name.startswith(_SYSTEM)
+    return not (identity.is_container or system or descriptor.startswith(_SERVICE_DESCRIPTORS))
 
 
 def _by_file(connection: Connection, run: Run, owners: OwnersFile | None) -> Owner | None:
@@ -146,43 +148,53 @@ def _by_file(connection: Connection, run: Run, owners: OwnersFile | None) -> Own
     return None
 
 
-def _by_connection(door: Door, connection: Connection) -> Owner | None:
+def _of_connection(connection: Connection) -> list[tuple[OwnerMethod, Identity]]:
     people = [
         *((OwnerMethod.ADMINISTRATOR, person) for person in connection.administrators),
         (OwnerMethod.MODIFIED_BY, connection.modified_by),
         (OwnerMethod.CREATED_BY, connection.created_by),
     ]
-    passed_over: list[str] = []
-    for method, person in people:
-        if person is None:
-            continue
-        if not is_assignable(person):
-            passed_over.append(f"{person.display_name or 'Azure DevOps itself'} is no person")
-        elif door.identity(person.id) is None:
-            passed_over.append(f"{person.display_name} has left")
-        else:
-            when = f" on {connection.modified_at:%Y-%m-%d}" if _dated(method, connection) else ""
-            what = {
-                OwnerMethod.ADMINISTRATOR: "administers",
-                OwnerMethod.MODIFIED_BY: "last changed",
-                OwnerMethod.CREATED_BY: "created",
-            }[method]
-            because = f" ({'; '.join(dict.fromkeys(passed_over))})" if passed_over else ""
-            reason = f"{person.display_name} {what} the connection{when}{because}."
-            return Owner(person.unique_name, method, reason, person)
-    return None
+    return [(method, person) for method, person in people if person is not None]
+
+
+def _of_run(run: Run) -> list[tuple[OwnerMethod, Identity]]:
+    """Return who asked for the run: neither who offers a change from outside nor Azure DevOps itself."""
+    people = () if run.is_fork else (run.requested_for, run.requested_by)
+    return [(OwnerMethod.REQUESTER, p) for p in people if p is not None and p.id != _SYSTEM]
+
+
+def _person(
+    method: OwnerMethod, person: Identity, connection: Connection | None, passed_over: list[str]
+) -> Owner:
+    names = _because(passed_over)
+    if method is OwnerMethod.REQUESTER:
+        reason = f"{_missing(connection)}{names}; {person.display_name} asked for this run."
+        return Owner(person.unique_name, method, reason, person)
+    dated = connection is not None and _dated(method, connection)
+    when = f" on {connection.modified_at:%Y-%m-%d}" if dated and connection else ""
+    reason = f"{person.display_name} {_DID[method]} the connection{when}{names}."
+    return Owner(person.unique_name, method, reason, person)
+
+
+def _nobody(connection: Connection | None, fallback: Fallback, passed_over: list[str]) -> Owner:
+    why = _missing(connection) + _because(passed_over)
+    whom = fallback.assignee or fallback.team or fallback.area
+    if whom:
+        reason = f"{why}; triage's settings name {whom} for that."
+        return Owner(fallback.assignee, OwnerMethod.FALLBACK, reason, None, fallback.team, fallback.area)
+    reason = f"{why}, and triage's settings name no default (owners.default_…)."
+    return Owner(None, OwnerMethod.NOBODY, reason)
+
+
+def _missing(connection: Connection | None) -> str:
+    if connection is None:
+        return "The connection is not known"
+    return "The connection names nobody who can be assigned"
+
+
+def _because(passed_over: list[str]) -> str:
+    return f" ({'; '.join(dict.fromkeys(passed_over))})" if passed_over else ""
 
 
 def _dated(method: OwnerMethod, connection: Connection) -> bool:
     return method is OwnerMethod.MODIFIED_BY and connection.modified_at is not None
-
-
-def _requester(run: Run) -> Identity | None:
-    for person in (run.requested_for, run.requested_by):
-        if is_assignable(person):
-            return person
-    return None
-
-
-def _has(fallback: Fallback) -> bool:
-    return bool(fallback.assignee or fallback.team or fallback.area)

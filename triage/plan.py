@@ -110,7 +110,9 @@ def incident_key(finding: Finding) -> str:
     """Return which credential it is: its connection, or the pipeline's credential of this kind."""
     if finding.connection is not None:
         return f"connection:{finding.connection.id}"
-    return f"pipeline:{finding.run.project_id}:{finding.run.pipeline_id}:{finding.match.credential}"
+    # Releases are numbered apart from pipelines.
+    kind = "release" if finding.run.ref.kind == "release" else "pipeline"
+    return f"{kind}:{finding.run.project_id}:{finding.run.pipeline_id}:{finding.match.credential}"
 
 
 def incident_tag(organization_url: str, key: str) -> str:
@@ -163,7 +165,9 @@ def decide(
 ) -> tuple[Act, ...]:
     """Return what to do, in order. An incident has one work item, a pull request one thread of it."""
     page = f"{pages_url}/incidents/{incident_id}"
-    actions: list[Act] = [TagRun(run, policy.tag) for run in news.runs[-_TAGGED_AT_ONCE:]]
+    # A release cannot be tagged: the SDK knows no such call.
+    tagged = [run for run in news.runs[-_TAGGED_AT_ONCE:] if run.ref.kind == "build"]
+    actions: list[Act] = [TagRun(run, policy.tag) for run in tagged]
     pipelines = news.pipelines[:_LINKED_AT_ONCE]
     project = news.finding.run.project_id
     due = item_due(news, policy)

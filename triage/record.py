@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -334,12 +335,13 @@ def _came_back(session: Session, found: Finding, tag: str, policy: plan.Policy) 
 def work_item(engine: Engine, incident_id: int, said: plan.News, *, number: int, url: str) -> None:
     """Keep which work item stands for an incident, and what it was filed with.
 
-    In one: a telling that fails after the filing is done again, and files nothing then.
+    In one: a telling that fails after the filing is done again, and files nothing then. A worker that
+    stood still meanwhile takes back nothing of what another has told since.
     """
     with Session(engine) as session, session.begin():
         session.exec(
             update(Incident)
-            .where(col(Incident.id) == incident_id)
+            .where(col(Incident.id) == incident_id, col(Incident.item_finding) <= said.newest)
             .values(
                 work_item=number,
                 work_item_url=url,
@@ -411,7 +413,13 @@ def _runs(snapshots: Iterable[str]) -> Iterator[Run]:
 
 
 def _as_json(value: Run | Finding) -> str:
-    return msgspec.json.encode(value).decode()
+    """Return a snapshot, without what may be private: a run's queued variables, and the step's raw errors."""
+    if isinstance(value, domain.Run):
+        return msgspec.json.encode(replace(value, variables={})).decode()
+    evidence = value.evidence
+    record = replace(evidence.record, issues=()) if evidence.record else None
+    kept = replace(value, run=replace(value.run, variables={}), evidence=replace(evidence, record=record))
+    return msgspec.json.encode(kept).decode()
 
 
 def _incident(found: Finding, *, tag: str, title: str) -> Incident:
@@ -465,6 +473,8 @@ def _finding_row(found: Finding, run_row: TriagedRun, incident_id: int | None) -
 def _log_url(found: Finding) -> str:
     """Return the line's own address on the run's page; only a task's log has one."""
     record, page = found.evidence.record, found.run.url
+    if found.run.ref.kind == "release":
+        return page  # of the environment; its lines have no address
     if found.evidence.source != "log" or record is None or record.parent_id is None or "?" not in page:
         return ""
     return f"{page}&view=logs&j={record.parent_id}&t={record.id}&l={found.match.line}"

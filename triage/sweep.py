@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session
 
 from triage import jobs
@@ -99,6 +100,13 @@ def _cursor(engine: Engine, project_id: str) -> datetime | None:
 
 
 def _keep(engine: Engine, project_id: str, until: datetime) -> None:
+    try:
+        _set(engine, project_id, until)
+    except IntegrityError:  # another sweep has just kept the project's first
+        _set(engine, project_id, until)
+
+
+def _set(engine: Engine, project_id: str, until: datetime) -> None:
     with Session(engine) as session, session.begin():
         row = session.get(Cursor, project_id)
         if row is None:

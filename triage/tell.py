@@ -51,7 +51,12 @@ def incident(door: Door, engine: Engine, policy: plan.Policy, pages_url: str, jo
             told = replace(action, work_item=number)
         elif isinstance(action, acts.FileWorkItem) and _is_too_much(engine, row, policy):
             told = _digest(door, row, policy, pages_url)
-        outcome = carry_out(door, engine, policy, job.incident_id, told, worker=job.lease or "")
+        try:
+            outcome = carry_out(door, engine, policy, job.incident_id, told, worker=job.lease or "")
+        except effects.Lost:
+            # Both may have filed.
+            jobs.put_merge(engine, job.incident_id, row.project_id, _MERGE_AFTER, after=job.lease or "")
+            raise
         did.append(outcome.detail)
         if isinstance(action, acts.FileWorkItem) and outcome.url:
             number = int(outcome.remote_id)
@@ -103,12 +108,12 @@ def _digest(door: Door, row: Incident, policy: plan.Policy, pages_url: str) -> a
 
 
 def carry_out(
-    door: Door, engine: Engine, policy: plan.Policy, incident_id: int, action: acts.Act, *, worker: str
+    door: Door, engine: Engine, policy: plan.Policy, incident_id: int | None, action: acts.Act, *, worker: str
 ) -> publish.Outcome:
     """Do it, once, whatever crashes meanwhile. Raises Snooze while another worker is at it."""
     with effects.intent(
         engine,
-        key=action.key(incident_id),
+        key=action.key(incident_id or 0),
         kind=action.name,
         worker=worker,
         run_key=action.run_key,
@@ -118,4 +123,11 @@ def carry_out(
         if not effect.done:
             outcome = publish.carry_out(door, action, attempts=effect.attempts, policy=policy)
             effect.remote_id, effect.url, effect.detail = outcome.remote_id, outcome.url, outcome.detail
+        elif isinstance(action, acts.FileWorkItem) and action.pipelines and effect.remote_id:
+            # Filed just before a crash: it does not know what has failed since then.
+            number, project = int(effect.remote_id), action.finding.run.project_id
+            since = acts.UpdateWorkItem(
+                action.pipelines, 0, action.count, project, number, action.incident_page
+            )
+            work_item.update(door, since)
         return publish.Outcome(effect.remote_id or "", effect.url or "", effect.detail)

@@ -27,6 +27,7 @@ from triage import (
     sweep,
     tell,
     throttle,
+    watch,
 )
 from triage.domain import Evidence, Finding, RunRef
 from triage.errors import AccessRefused, Cancel, JobError, RetryLater, Snooze, TriageError
@@ -62,6 +63,7 @@ class Knowledge:
     policy: plan.Policy
     pages_url: str
     own_secrets: tuple[str, ...] = field(default=(), repr=False)  # never shown, wherever they turn up
+    memory: azdo.Memory = field(default_factory=azdo.Memory, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -239,7 +241,7 @@ class Worker(threading.Thread):
     def run(self) -> None:
         """Work until `stopping` is set; a job that has been begun is finished."""
         gate = throttle.SharedGate(self.engine, self.account.url, self.stopping)
-        door = self.account.door(gate=gate)
+        door = self.account.door(gate=gate, memory=self.known.memory)
         while not self.stopping.is_set():
             try:
                 self.put_rounds()
@@ -314,6 +316,8 @@ class Worker(threading.Thread):
                 return tell.incident(door, self.engine, self.known.policy, self.known.pages_url, job)
             case jobs.Kind.MERGE:
                 return tell.merge(door, self.engine, job)
+            case jobs.Kind.WATCH:
+                return watch.round_of(door, self.engine, self.settings, self.known.policy, job)
             case jobs.Kind.MEND:
                 return mend.round_of(door, self.engine, self.known.policy, job)
             case jobs.Kind.SWEEP:

@@ -26,6 +26,8 @@ def condense(table: dict[str, Any]) -> dict[str, Any]:
                     "type": kind.lower(),
                     "multi": bool(each["multiSelect"]),
                 }
+                if each["visibleRule"]:
+                    entry["visible"] = each["visibleRule"]
                 if schemes:
                     entry["schemes"] = schemes.lower().split(",")
                 if entry not in inputs:

@@ -9,8 +9,8 @@ import pytest
 
 from tests import findings
 from tests.publish.conftest import POLICY, TAG, Stage
-from triage.acts import FileWorkItem, TellClosed, UpdateWorkItem
-from triage.domain import Owner, OwnerMethod
+from triage.acts import EndWorkItem, FileWorkItem, ReopenWorkItem, TellClosed, UpdateWorkItem
+from triage.domain import Owner, OwnerMethod, RunRef
 from triage.errors import RetryLater
 from triage.sandbox.organisation import Fault, minutes_ago
 
@@ -251,6 +251,46 @@ def test_a_relation_that_somebody_added_in_between_is_fine(stage: Stage) -> None
         Fault("PATCH", "/wit/workitems/", status=400, body=body, headers={"Content-Type": "application/json"})
     )
     assert "knew the run" in stage.do(further(stage, item["id"])).detail
+
+
+@pytest.mark.parametrize("someone", [{"uniqueName": "kim@contoso.example"}, None], ids=["another", "nobody"])
+def test_whoever_a_person_gave_it_to_keeps_it_whatever_comes(
+    stage: Stage, someone: dict[str, str] | None
+) -> None:
+    number = stage.file()["id"]
+    fields = stage.project.work_items[number]["fields"]
+    fields["System.AssignedTo"] = someone
+    run = later_run(stage).run
+    stage.do(further(stage, number))
+    stage.do(EndWorkItem(findings.PROJECT, number, "Run 44 used it and succeeded."))
+    fields["System.State"], fields["System.ChangedDate"] = "Closed", "2026-01-01T00:00:00.1234567Z"
+    stage.do(closed(stage, number))
+    stage.do(ReopenWorkItem(run, findings.PROJECT, number))
+    item = stage.project.work_items[number]
+    assert item["rev"] > 3, "the acts have written to it"
+    assert item["fields"]["System.AssignedTo"] == someone
+    patches = [entry for entry in stage.writes("/wit/workitems/") if entry["method"] == "PATCH"]
+    assert patches
+    assert "System.AssignedTo" not in str([entry["body"] for entry in patches])
+
+
+def test_one_line_each_says_why_this_connection_and_why_this_owner(stage: Stage) -> None:
+    text = stage.file()["fields"][REPRO]
+    why = [line for line in text.splitlines() if line.startswith("- **Why ")]
+    assert why == [
+        "- **Why this connection:** The failed step names it as its azureSubscription.",
+        "- **Why jo\\@contoso.example:** Last changed it.",
+    ]
+
+
+def test_a_release_is_linked_by_its_page(stage: Stage) -> None:
+    page = "http://127.0.0.1:1/contoso/Shop/_releaseProgress?_a=release-environment-logs&releaseId=4&environmentId=5"
+    ref = RunRef(findings.PROJECT, 4, "release", 5)
+    release = replace(findings.run(), ref=ref, url=page, number="Release-4 in Production")
+    item = stage.file(findings.finding(of_run=release))
+    assert ("Hyperlink", page) in links(item)
+    assert not any(kind == "ArtifactLink" for kind, _ in links(item))
+    assert f"line 214 of its log]({page})" in item["fields"][REPRO]
 
 
 def further(stage: Stage, number: int) -> UpdateWorkItem:

@@ -104,7 +104,8 @@ def test_a_line_asked_for_is_marked(organisation: Organisation, browser: TestCli
 @pytest.mark.parametrize("name", [each.name for each in stories.load()])
 def test_every_story_s_run_page_opens(organisation: Organisation, browser: TestClient, name: str) -> None:
     project, run = played(organisation, name)
-    assert browser.get(f"/contoso/{project.name}/_build/results?buildId={run}").status_code == 200
+    page = f"_releaseProgress?releaseId={run}" if project.releases else f"_build/results?buildId={run}"
+    assert browser.get(f"/contoso/{project.name}/{page}").status_code == 200
 
 
 def test_a_work_item_s_markdown_is_rendered_and_its_html_stays_text(

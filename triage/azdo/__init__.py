@@ -3,6 +3,7 @@
 from triage.azdo.door import Account, Door, Thread, Use, WorkItem, account, connect
 from triage.azdo.gate import Gate, LocalGate
 from triage.azdo.limits import Limits
+from triage.azdo.memory import Memory
 from triage.azdo.wire import FieldRefused, RevisionConflict
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "Gate",
     "Limits",
     "LocalGate",
+    "Memory",
     "RevisionConflict",
     "Thread",
     "Use",

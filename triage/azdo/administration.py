@@ -37,11 +37,6 @@ _READS: dict[str, tuple[tuple[str, str, str], Mapping[str, str | int], Mapping[s
     "service connections": ((_ENDPOINT, "e85f1c62-adfc-4b74-b618-11a150fb195e", "7.1-preview.4"), {}, {}),
     "work item types": ((_WORK, "7c8d7a76-4a09-43e8-b5df-bd792f4ac6aa", "7.1-preview.2"), {}, {}),
     "repositories": ((_GIT, "225f7195-f9c7-4d14-ab28-a83f7ff77e1f", "7.1-preview.1"), {}, {}),
-    "variable groups": (
-        (_AGENTS, "f5b09dd5-9d54-45a1-8b5a-1c8287d634cc", "7.1-preview.2"),
-        {},
-        {"$top": 1},
-    ),
     "agent pools": ((_AGENTS, "a8c47e17-4d56-4a56-92bb-de7ea7dc65be", "7.1-preview.1"), {}, {}),
 }
 _WITHOUT_PROJECT = {"agent pools"}

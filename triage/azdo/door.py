@@ -7,12 +7,13 @@ from datetime import UTC
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from triage.azdo import shapes, sign_in, urls
+from triage.azdo import releases, shapes, sign_in, urls
 from triage.azdo.gate import Gate, LocalGate
 from triage.azdo.limits import Limits
+from triage.azdo.memory import Memory
 from triage.azdo.wire import NotThere, Wire, listed
 from triage.domain import RunRef
-from triage.errors import Cancel, RetryLater, UsageError
+from triage.errors import AccessRefused, Cancel, RetryLater, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -28,6 +29,8 @@ _BUILD = "965220d5-5bb9-42cf-8d67-9b146df2a5a4"
 _ENDPOINT = "1814ab31-2f4f-4a9f-8761-f4d77dc5a5d7"
 _WORK = "5264459e-e5e0-4bd8-b118-0985e68a4ec5"
 _GIT = "4e080c62-fa21-4fbc-8fef-2a10a2b38049"
+_RELEASE = "efc2f575-36ef-48e9-b672-0c6fb4a48ac5"  # served by vsrm.dev.azure.com
+_LIBRARY = "a85b8835-c1a1-4aac-ae97-1c3d0ba72dbd"
 _IDENTITY = "8a3d49b8-91f0-46ef-b33d-dda338c25db3"
 
 _BUILDS = (_BUILD, "0cd358e1-9217-4d94-8269-1c1ee6f93dcf", "7.1-preview.7")
@@ -48,6 +51,13 @@ _CATEGORIES = (_WORK, "9b9f5734-36c8-415e-ba67-f83b45c31408", "7.1-preview.2")
 _THREADS = (_GIT, "ab6e2e5d-a0b7-4153-b64a-a4efe0d49449", "7.1-preview.1")
 _THREAD_COMMENTS = (_GIT, "965a3ec7-5ed8-455a-bdcb-835a5ea7fe7b", "7.1-preview.1")
 _STATUSES = (_GIT, "b5f6bb4f-8d1e-4d79-8d11-4c9172c99c35", "7.1-preview.1")
+_RELEASES = (_RELEASE, "a166fde7-27ad-408e-ba75-703c2cc9d500", "7.1-preview.8")
+_RELEASE_LOGS = (_RELEASE, "17c91af7-09fd-4256-bff1-c24ee4f73bc0", "7.1-preview.2")
+_VARIABLE_GROUPS = (_LIBRARY, "f5b09dd5-9d54-45a1-8b5a-1c8287d634cc", "7.1-preview.2")
+_TASK_GROUPS = (_LIBRARY, "6c08ffbf-dbf1-4f9a-94e5-a1cbd47005e7", "7.1-preview.1")
+_USABLE = (_BUILD, "ea623316-1967-45eb-89ab-e9e6110cf2d6", "7.1-preview.1")
+_USABLE_BY_ALL = (_BUILD, "398c85bc-81aa-4822-947c-a194a05f0fef", "7.1-preview.1")
+_PREVIEW = ("", "53df2d18-29ea-46a9-bee0-933540f80abf", "7.1-preview.1")
 _IDENTITIES = (_IDENTITY, "28010c54-d0c0-4c89-a5b0-1c9e188b9fb7", "7.1-preview.1")
 
 _PROJECTS = (
@@ -60,6 +70,8 @@ _RUNS_PAGE, _RUNS_PAGES_MAX = 200, 500
 
 _PATCH = "application/json-patch+json"
 _YAML_MAX = 4 * 1024 * 1024
+_MINUTE, _DAY = 60.0, 86400.0
+_HISTORY_DELAY = 60.0  # how late a use may be entered, clocks that differ included
 
 
 @dataclass(frozen=True)
@@ -102,16 +114,18 @@ def connect(
     extra_hosts: Sequence[str] = (),
     limits: Limits | None = None,
     gate: Gate | None = None,
+    memory: Memory | None = None,
 ) -> Door:
     """Return a door to the organisation at `url`; one per thread. Sends nothing yet.
 
     `credential` is a token, or what `sign_in.from_settings` returned; all threads share it. With a `writer`
-    it only reads. `gate` is shared by all that send with it. Raises UsageError when `url` is no
-    organisation's address.
+    it only reads. `gate` is shared by all that send with it. Doors with the same `memory` share what is
+    slow to change: connections, definitions, people. Raises UsageError when `url` is no organisation's
+    address.
     """
     reader = sign_in.with_token(credential) if isinstance(credential, str) else credential
     hosts = frozenset(host.lower() for host in extra_hosts)
-    return Door(url, reader, hosts, limits or Limits(), gate or LocalGate(), writer)
+    return Door(url, reader, hosts, limits or Limits(), gate or LocalGate(), writer, memory)
 
 
 @dataclass(frozen=True)
@@ -123,9 +137,16 @@ class Account:
     writer: SignIn | None = None
     extra_hosts: tuple[str, ...] = ()
 
-    def door(self, *, gate: Gate | None = None) -> Door:
-        """Return a door; one per thread. `gate` is shared by all that send as this account."""
-        return connect(self.url, self.reader, writer=self.writer, extra_hosts=self.extra_hosts, gate=gate)
+    def door(self, *, gate: Gate | None = None, memory: Memory | None = None) -> Door:
+        """Return a door; one per thread. `gate` and `memory` are shared by all of this account."""
+        return connect(
+            self.url,
+            self.reader,
+            writer=self.writer,
+            extra_hosts=self.extra_hosts,
+            gate=gate,
+            memory=memory,
+        )
 
 
 def account(section: AzureDevOps) -> Account:
@@ -156,11 +177,14 @@ class Door:
         limits: Limits,
         gate: Gate,
         writer: SignIn | None = None,
+        memory: Memory | None = None,
     ) -> None:
         self.organization_url, self.organization = urls.organization(url)
         self.gate = gate
+        self._memory = memory or Memory(0)
         self._wire = Wire(self.organization_url, reader, extra_hosts, limits, gate, writer)
         self._types: dict[str, dict[str, frozenset[str]]] = {}
+        self._last_release: tuple[str, Any] = "", None
 
     def within(self, seconds: float) -> AbstractContextManager[None]:
         """Give all requests of the `with` so long together; after that they raise RetryLater."""
@@ -171,7 +195,7 @@ class Door:
     def run(self, ref: RunRef) -> Run:
         """Read a run again by its id. Raises Cancel when it is gone."""
         if ref.kind == "release":
-            raise Cancel(f"Release {ref.id}: logs of classic releases are not read yet.")
+            return self._released(ref)
         try:
             body = self._wire.get(*_BUILDS, route={"project": ref.project, "buildId": ref.id})
         except NotThere:
@@ -231,7 +255,12 @@ class Door:
                 query = {**query, "continuationToken": token}
 
     def timeline(self, ref: RunRef, timeline_id: str | None = None) -> tuple[TimelineRecord, ...]:
-        """Return the records of a run's last attempt, or of another timeline; none for a run without jobs."""
+        """Return the records of a run's last attempt, or of another timeline; none for a run without jobs.
+
+        Of a release: those of its environment, as `run` has just read them.
+        """
+        if ref.kind == "release":
+            return releases.records(self._release(ref), ref)
         route: dict[str, str | int] = {"project": ref.project, "buildId": ref.id}
         if timeline_id:
             route["timelineId"] = timeline_id
@@ -246,9 +275,21 @@ class Door:
         body = self._wire.get(*_LOGS, route={"project": ref.project, "buildId": ref.id})
         return {shapes.whole(each, "id") or 0: shapes.whole(each, "lineCount") or 0 for each in listed(body)}
 
-    def log_chunks(self, ref: RunRef, log_id: int) -> Iterator[bytes]:
-        """Stream a log as plain text. Raises NotThere (a Cancel) when it is gone."""
+    def log_chunks(self, ref: RunRef, log_id: int, phase_id: int | None = None) -> Iterator[bytes]:
+        """Stream a log as plain text. Raises NotThere (a Cancel) when it is gone.
+
+        Of a release: the log of task `log_id` in the deploy phase `phase_id`.
+        """
         route: dict[str, str | int] = {"project": ref.project, "buildId": ref.id, "logId": log_id}
+        if ref.kind == "release":
+            route = {
+                "project": ref.project,
+                "releaseId": ref.id,
+                "environmentId": ref.environment_id or 0,
+                "releaseDeployPhaseId": phase_id or 0,
+                "taskId": log_id,
+            }
+            return self._wire.stream(*_RELEASE_LOGS, route=route)
         return self._wire.stream(*_LOGS, route=route)
 
     def expanded_yaml(self, ref: RunRef) -> str | None:
@@ -266,16 +307,20 @@ class Door:
 
     def definition(self, project_id: str, pipeline_id: int, revision: int | None) -> dict[str, Any]:
         """Return a pipeline's definition as Azure DevOps keeps it, {} when it is gone."""
-        query = {"revision": revision} if revision is not None else {}
-        try:
-            body = self._wire.get(
-                *_DEFINITIONS, route={"project": project_id, "definitionId": pipeline_id}, query=query
-            )
-        except NotThere:
-            return {}
-        if shapes.whole(body, "id") != pipeline_id:
-            raise RetryLater(f"Azure DevOps gave another answer than pipeline {pipeline_id}; trying again.")
-        return dict(body)
+
+        def ask() -> dict[str, Any]:
+            query = {"revision": revision} if revision is not None else {}
+            route: dict[str, str | int] = {"project": project_id, "definitionId": pipeline_id}
+            try:
+                body = self._wire.get(*_DEFINITIONS, route=route, query=query)
+            except NotThere:
+                return {}
+            if shapes.whole(body, "id") != pipeline_id:
+                raise RetryLater(f"Azure DevOps gave another answer than pipeline {pipeline_id}.")
+            return dict(body)
+
+        seconds = _MINUTE if revision is None else _DAY  # a revision never changes
+        return self._memory.recall(("definition", project_id, pipeline_id, revision), ask, seconds=seconds)
 
     def add_tag(self, ref: RunRef, tag: str) -> None:
         """Tag a run; doing it twice is doing it once."""
@@ -311,7 +356,7 @@ class Door:
             "$top": 5,
         }
         body = self._wire.get(*_BUILDS, route={"project": project_id}, query=query)
-        found = [(shapes.whole(each, "id"), each) for each in shapes.items(body, "value")]
+        found = [(shapes.whole(each, "id"), each) for each in listed(body)]
         return tuple(
             shapes.run(RunRef(project_id, number), each, self.run_url(project_id, number))
             for number, each in found
@@ -322,9 +367,13 @@ class Door:
 
     def connections(self, project_id: str, *, include_failed: bool = True) -> tuple[Connection, ...]:
         """Return the connections of a project that the token may see."""
-        query = {"includeFailed": "true"} if include_failed else {}
-        body = self._wire.get(*_ENDPOINTS, route={"project": project_id}, query=query)
-        return tuple(self._connection(each, project_id) for each in listed(body))
+
+        def ask() -> tuple[Connection, ...]:
+            query = {"includeFailed": "true"} if include_failed else {}
+            body = self._wire.get(*_ENDPOINTS, route={"project": project_id}, query=query)
+            return tuple(self._connection(each, project_id) for each in listed(body))
+
+        return self._memory.recall(("connections", project_id, include_failed), ask, seconds=_MINUTE)
 
     def connections_by_name(self, project_id: str, names: Sequence[str]) -> tuple[Connection, ...]:
         """Return the connections of a project that have one of these names."""
@@ -353,9 +402,26 @@ class Door:
         return shapes.connection(body, project_id, page)
 
     def execution_history(
-        self, project_id: str, connection_id: str, *, top: int = 50, pages: int = 4
+        self,
+        project_id: str,
+        connection_id: str,
+        *,
+        since: datetime | None = None,
+        top: int = 50,
+        pages: int = 4,
     ) -> tuple[Use, ...]:
-        """Return who used a connection lately, newest first, at most `top` × `pages`."""
+        """Return who used a connection lately, newest first, at most `top` × `pages`.
+
+        What is remembered counts only when it was asked for some time after `since`.
+        """
+        return self._memory.recall(
+            ("history", project_id, connection_id, top, pages),
+            lambda: self._history(project_id, connection_id, top, pages),
+            seconds=10 * _MINUTE if since else 0.0,
+            not_before=since.timestamp() + _HISTORY_DELAY if since else 0.0,
+        )
+
+    def _history(self, project_id: str, connection_id: str, top: int, pages: int) -> tuple[Use, ...]:
         uses: list[Use] = []
         query: dict[str, str | int] = {"top": top}
         for _ in range(pages):
@@ -372,18 +438,129 @@ class Door:
             query = {"top": top, "continuationToken": token}
         return tuple(uses)
 
+    def identities(self, identity_ids: Sequence[str]) -> dict[str, Identity]:
+        """Return people by id, leaving out who is unknown or no longer active. One call."""
+        asked = tuple(sorted({each.lower() for each in identity_ids if urls.GUID.match(each)}))
+        if not asked:
+            return {}
+
+        def ask() -> dict[str, Identity]:
+            try:
+                body = self._wire.get(*_IDENTITIES, query={"identityIds": ",".join(asked)})
+            except NotThere:
+                return {}
+            found = [shapes.member(each) for each in listed(body)]
+            return {each.id.lower(): each for each in found if each is not None}
+
+        return self._memory.recall(("identities", *asked), ask, seconds=10 * _MINUTE)
+
     def identity(self, identity_id: str) -> Identity | None:
         """Return a person by id, None when unknown or no longer active."""
-        try:
-            body = self._wire.get(*_IDENTITIES, query={"identityIds": identity_id})
-        except NotThere:
-            return None
-        found = listed(body)
-        if not found or found[0].get("isActive") is False:
-            return None
-        return shapes.identity(
-            {"displayName": shapes.text(found[0], "providerDisplayName"), **found[0], "descriptor": None}
+        return self.identities([identity_id]).get(identity_id.lower())
+
+    # What a run was made of. A token that may not see a part of it makes triage know less, not fail.
+
+    def release_environment(self, ref: RunRef) -> dict[str, Any]:
+        """Return the snapshot of a release's environment, its release's variables included."""
+        return releases.environment(self._release(ref), ref)
+
+    def variable_groups(self, project_id: str) -> dict[str, dict[str, str]]:
+        """Return the variable groups of a project by lower-case name and by id, without secret values."""
+
+        def ask() -> dict[str, dict[str, str]]:
+            try:
+                body = self._wire.get(*_VARIABLE_GROUPS, route={"project": project_id})
+            except (Cancel, AccessRefused):
+                return {}
+            named: dict[str, dict[str, str]] = {}
+            for each in listed(body):
+                variables = shapes.variables(each.get("variables"))
+                named[shapes.text(each, "name").lower()] = named[str(each.get("id"))] = variables
+            return named
+
+        return self._memory.recall(("variable groups", project_id), ask, seconds=_MINUTE)
+
+    def task_group(self, project_id: str, group_id: str, major: str) -> dict[str, Any]:
+        """Return a task group in the version a pipeline asks for, {} when it is gone."""
+        if not urls.GUID.match(group_id):
+            return {}
+
+        def ask() -> list[dict[str, Any]]:
+            try:
+                body = self._wire.get(*_TASK_GROUPS, route={"project": project_id, "taskGroupId": group_id})
+            except (Cancel, AccessRefused):
+                return []
+            return shapes.items(body, "value") or ([body] if isinstance(body, dict) else [])
+
+        versions = self._memory.recall(("task group", project_id, group_id), ask, seconds=_MINUTE)
+        fitting = [v for v in versions if str(shapes.whole(shapes.child(v, "version"), "major")) == major]
+        return (fitting or versions or [{}])[-1]
+
+    def usable_connections(self, project_id: str, pipeline_id: int) -> frozenset[str]:
+        """Return the ids of the connections that a YAML pipeline may use, empty when that is not told.
+
+        Two calls: what the pipeline was permitted, and what every pipeline of the project may use.
+        """
+
+        def ask(location: tuple[str, str, str], route: dict[str, str | int]) -> frozenset[str]:
+            try:
+                body = self._wire.get(*location, route=route, query={"type": "endpoint"})
+            except (Cancel, AccessRefused):
+                return frozenset()
+            return frozenset(
+                shapes.text(each, "id").lower()
+                for each in listed(body)
+                if shapes.text(each, "type").lower() == "endpoint" and each.get("authorized") is not False
+            )
+
+        own = self._memory.recall(
+            ("usable", project_id, pipeline_id),
+            lambda: ask(_USABLE, {"project": project_id, "definitionId": pipeline_id}),
+            seconds=_MINUTE,
         )
+        shared = self._memory.recall(
+            ("usable", project_id), lambda: ask(_USABLE_BY_ALL, {"project": project_id}), seconds=_MINUTE
+        )
+        return own | shared
+
+    def preview_yaml(self, project_id: str, pipeline_id: int, branch: str) -> str:
+        """Return a pipeline's YAML as it would be expanded today, "" when it cannot be. Runs nothing."""
+        try:
+            body, _ = self._wire.send(
+                "POST",
+                *_PREVIEW,
+                route={"project": project_id, "pipelineId": pipeline_id},
+                content={
+                    "previewRun": True,
+                    "resources": {"repositories": {"self": {"refName": branch}}} if branch else {},
+                },
+            )
+        except (Cancel, AccessRefused):
+            return ""
+        return shapes.text(body, "finalYaml")[:_YAML_MAX]
+
+    def _released(self, ref: RunRef) -> Run:
+        try:
+            body = self._wire.get(
+                *_RELEASES, route={"project": ref.project, "releaseId": ref.id}, query={"$expand": "tasks"}
+            )
+        except NotThere:
+            raise Cancel(
+                f"Release {ref.id} of project {ref.project} does not exist (any more), or triage's token "
+                "may not see it (Release: read)."
+            ) from None
+        if shapes.whole(body, "id") != ref.id:
+            raise RetryLater(f"Azure DevOps gave another answer than release {ref.id}.")
+        ref = releases.chosen(body, ref)
+        self._last_release = str(ref), body
+        project = shapes.text(shapes.child(body, "projectReference"), "name") or ref.project
+        return releases.run(ref, body, self.release_url(project, ref))
+
+    def _release(self, ref: RunRef) -> Any:
+        """Return the release's answer, read once by `run` and kept for the steps after it."""
+        if self._last_release[0] != str(ref):
+            self._released(ref)
+        return self._last_release[1]
 
     # Pull requests
 
@@ -544,6 +721,10 @@ class Door:
     def run_url(self, project: str, run_id: int) -> str:
         """Return the page of a run."""
         return urls.run_page(self.organization_url, project, run_id)
+
+    def release_url(self, project: str, ref: RunRef) -> str:
+        """Return the page of a release's environment."""
+        return urls.release_page(self.organization_url, project, ref.id, ref.environment_id)
 
     def connection_url(self, project: str, connection_id: str) -> str:
         """Return the settings page of a connection."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from datetime import UTC, datetime
 from typing import Any
@@ -12,6 +13,7 @@ import msgspec
 from triage.domain import Connection, Identity, Issue, Run, RunRef, Task, TimelineRecord
 
 _PULL_REQUEST = re.compile(r"^refs/pull/(\d+)/merge$")
+_MAIL = re.compile(r"^[^@\s]+@[^@\s]+\.[^@\s]+$")
 _SECRET_KEY = re.compile(
     r"key$|password|passphrase|secret|token$|kubeconfig|certificate|username|idtoken"
     r"|connectionstring|credential|sas(?:uri|url)?$|^pat$",
@@ -44,6 +46,7 @@ def run(ref: RunRef, body: Any, page: str) -> Run:
         repository_name=text(repository, "name") or None,
         pull_request=int(number) if number.isdigit() else None,
         is_fork=text(trigger, "pr.isFork").lower() == "true",
+        variables=_queued(text(body, "parameters")),
         requested_for=identity(body.get("requestedFor")),
         requested_by=identity(body.get("requestedBy")),
         finished_at=moment(text(body, "finishTime")),
@@ -146,6 +149,41 @@ def identity(body: Any) -> Identity | None:
         descriptor=descriptor or None,
         is_container=body.get("isContainer") is True or descriptor.startswith("vssgp."),
     )
+
+
+def member(body: Any) -> Identity | None:
+    """Return a person of the organisation's directory, None when there is none or they have left."""
+    if not isinstance(body, dict) or body.get("isActive") is False:
+        return None
+    properties = child(body, "properties")
+    mail, account = (text(child(properties, name), "$value") for name in ("Mail", "Account"))
+    return identity(
+        {
+            "displayName": text(body, "providerDisplayName"),
+            "uniqueName": account if _MAIL.match(account) and "#EXT#" not in account else mail,
+            **body,
+            "descriptor": text(body, "subjectDescriptor"),
+        }
+    )
+
+
+def variables(table: Any) -> dict[str, str]:
+    """Return variables with names in lower case; a secret's value is its own reference, so nobody guesses."""
+    return {
+        str(name).lower(): f"$({name})" if value.get("isSecret") is True else str(value.get("value") or "")
+        for name, value in (table.items() if isinstance(table, dict) else ())
+        if isinstance(value, dict)
+    }
+
+
+def _queued(parameters: str) -> dict[str, str]:
+    """Return the variables that were given when the run was queued: a JSON object, as text."""
+    try:
+        given = json.loads(parameters) if parameters else {}
+    except (ValueError, RecursionError):
+        return {}
+    given = given if isinstance(given, dict) else {}
+    return {str(name).lower(): value for name, value in given.items() if isinstance(value, str)}
 
 
 def moment(value: str) -> datetime | None:

@@ -14,6 +14,7 @@ _NEW, _OLD = "dev.azure.com", ".visualstudio.com"
 _AREA_HOST = re.compile(r"[a-z]+\.dev\.azure\.com")
 _OLD_AREA_HOST = re.compile(r"[a-z0-9-]+\.[a-z]+\.visualstudio\.com")
 _HTTPS = 443
+_RELEASE_PAGES = {"_releaseprogress", "_release"}
 _LOCAL = {"127.0.0.1", "localhost", "::1"}
 
 
@@ -131,6 +132,13 @@ def run_page(organization_url: str, project: str, run_id: int) -> str:
     return f"{organization_url}/{segment(project)}/_build/results?buildId={int(run_id)}"
 
 
+def release_page(organization_url: str, project: str, release_id: int, environment_id: int | None) -> str:
+    """Return the page with the logs of a release's environment, as the service's own pages link it."""
+    page = f"{organization_url}/{segment(project)}/_releaseProgress?_a=release-environment-logs"
+    environment = f"&environmentId={int(environment_id)}" if environment_id is not None else ""
+    return f"{page}&releaseId={int(release_id)}{environment}"
+
+
 def connection_page(organization_url: str, project: str, connection_id: str) -> str:
     """Return the settings page of a service connection, as Azure's own tasks print it."""
     return (
@@ -157,6 +165,8 @@ def parse_run(organization_url: str, url: str) -> RunRef:
     query = {key.lower(): values for key, values in parse_qs(given.query).items()}
     number = (query.get("buildid") or [""])[0]
     steps = _within(organization_url, given)
+    if steps and _NAME.match(steps[0]) and steps[1:2] and steps[1].lower() in _RELEASE_PAGES:
+        return _release(steps[0], query, url, organization_url)
     if (
         steps is None
         or not re.fullmatch(r"[0-9]+", number)
@@ -188,3 +198,13 @@ def _place(parts: SplitResult) -> tuple[tuple[str, int | None], list[str]]:
         steps = steps[1:] if steps and steps[0].lower() == "defaultcollection" else steps
         return (_NEW, _port(parts)), [host.split(".", 1)[0], *steps]
     return (host, _port(parts)), steps
+
+
+def _release(project: str, query: dict[str, list[str]], url: str, organization_url: str) -> RunRef:
+    release, environment = (query.get(name, [""])[0] for name in ("releaseid", "environmentid"))
+    if not re.fullmatch(r"[0-9]+", release) or not re.fullmatch(r"[0-9]*", environment):
+        raise UsageError(
+            f"{url!r} is not the page of a release in {organization_url}; it looks like "
+            f"{organization_url}/<project>/_releaseProgress?releaseId=4&environmentId=5"
+        )
+    return RunRef(project, int(release), "release", int(environment) if environment else None)

@@ -18,6 +18,7 @@ from urllib.parse import quote, urlsplit
 
 import msgspec
 
+from triage import faultpoint
 from triage.azdo import urls
 from triage.errors import AccessRefused, Cancel, JobError, RetryLater, Snooze
 
@@ -169,7 +170,9 @@ class Wire:
     ) -> Any:
         accept = "application/json" if media_type else "text/plain"
         try:
-            return self._client(area, self._signed_by(method, location))._send(  # noqa: SLF001 - keeps headers, skips the slow decoder
+            client = self._client(area, self._signed_by(method, location))
+            faultpoint.reach("before request")
+            response = client._send(  # noqa: SLF001 - keeps headers, skips the slow decoder
                 http_method=method,
                 location_id=location,
                 version=version,
@@ -180,6 +183,7 @@ class Wire:
                 media_type=media_type or "application/json",
                 accept_media_type=accept,
             )
+            faultpoint.reach("after request")
         except JobError:
             raise
         except (
@@ -193,6 +197,7 @@ class Wire:
             raise RetryLater(
                 f"Azure DevOps gave an answer triage does not understand: {_brief(error)}."
             ) from None
+        return response
 
     def _exchange(
         self, advice: str, client: BoundedClient, request: Any, headers: Mapping[str, str], content: Any
@@ -200,10 +205,12 @@ class Wire:
         """Send a request when the gate is open, and again when that is safe; return a 2xx answer.
 
         Refused unprocessed (429): again, once the gate opens. 404: once more, for what has just been
-        made may be known to one of Azure DevOps' machines and not yet to another.
+        made may be known to one of Azure DevOps' machines and not yet to another. Not what is made only
+        now, nor a log: who wants one waits for as long as it may be on its way.
         """
         patient_until = time.monotonic() + self.limits.patience_seconds
-        missed = False
+        # Once is enough of a log, and of what is only being made.
+        missed = request.method == "POST" or headers.get("Accept", "").startswith("text/plain")
         while True:
             self._pass_gate(patient_until)
             response = self._answer(advice, client, request, headers, content)

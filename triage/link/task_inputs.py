@@ -6,10 +6,9 @@ import json
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from triage.domain import Task
+from triage.domain import Task
 
 _SCRIPTS = {
     "d9bafed4-0b18-4f58-968d-86655b4d2ce9",  # CmdLine
@@ -17,6 +16,21 @@ _SCRIPTS = {
     "e213ff0f-5d5c-4791-802d-52ea3e7be1f1",  # PowerShell
     "bfc8bf76-e7ac-4a8c-9a55-a944a9f632fd",  # BatchScript
 }
+# These write a connection's credential where later steps of the job find it.
+_HAND_OVER = {
+    "cargoauthenticate",
+    "mavenauthenticate",
+    "npmauthenticate",
+    "nugetauthenticate",
+    "pipauthenticate",
+    "sonarcloudprepare",
+    "sonarqubeprepare",
+    "twineauthenticate",
+}
+_LOGINS = {"docker", "kubernetes"}  # so do these, when they are told to log in
+# Groups of inputs have rules, too, which the extract of the tasks' definitions does not hold: Terraform
+# looks at the connection of its backend only to initialise it.
+_TERRAFORM = "fe504acc-6115-40cb-89ff-191386b5e7bf"
 CHECKOUT = "6d15af64-176c-496d-b583-fd2ae21d4df4"
 
 
@@ -27,6 +41,7 @@ class Input:
     names: tuple[str, ...]  # its name and aliases, lower case
     type: str  # of the connection, lower case; "" when any
     multi: bool  # a comma list
+    visible: str = ""  # when the task looks at it, see link/visible.py
 
 
 def inputs(task: Task) -> tuple[Input, ...]:
@@ -36,7 +51,31 @@ def inputs(task: Task) -> tuple[Input, ...]:
         return ()
     majors = known["majors"]
     listed = majors.get(task.major) or majors.get("*") or [each for one in majors.values() for each in one]
-    return tuple(Input(tuple(each["names"]), each["type"], each["multi"]) for each in listed)
+    return tuple(
+        Input(tuple(each["names"]), each["type"], each["multi"], each.get("visible") or _of_group(task, each))
+        for each in listed
+    )
+
+
+def _of_group(task: Task, given: dict[str, Any]) -> str:
+    backend = task.id.lower() == _TERRAFORM and given["names"][0].startswith("backendservice")
+    return "command = init" if backend else ""
+
+
+def hands_over(task_id: str, command: str) -> bool:
+    """Return True for a step that leaves its connection's credential to the steps after it."""
+    name = str(_table().get(task_id, {}).get("name", "")).lower()
+    return name in _HAND_OVER or (name in _LOGINS and command.lower() == "login")
+
+
+def as_task(task_id: str, major: str) -> Task:
+    """Return a task as a timeline would name it."""
+    return Task(task_id, str(_table().get(task_id, {}).get("name", "")), major)
+
+
+def id_of(name: str) -> str:
+    """Return the GUID of a task that YAML names, "" when the table does not have it."""
+    return _ids().get(name.lower(), name.lower() if name.lower() in _table() else "")
 
 
 def is_script(task: Task | None) -> bool:
@@ -48,6 +87,11 @@ def federation(task: Task) -> str:
     """Return what Microsoft's table says of federation for this version: "Y", advice, or ""."""
     known = _table().get(task.id.lower()) or {}
     return str(known.get("federation", {}).get(task.major, ""))
+
+
+@cache
+def _ids() -> dict[str, str]:
+    return {str(known["name"]).lower(): identity for identity, known in _table().items()}
 
 
 @cache

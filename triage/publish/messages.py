@@ -87,6 +87,20 @@ Several at once usually have one cause: a certificate or an identity that many c
 policy that has cut the lifetime of secrets. Look for it first. If your board can take more, raise \
 policy.items_per_project_hour."""
 
+_HOOKS_TITLE = "[triage] Azure DevOps does not tell triage of failed runs any more"
+_HOOKS = """\
+{problems}
+
+Failed runs are still found by the sweep, minutes later. To mend it, run on the machine of triage:
+
+1. `triage hooks status --all-projects` tells how each subscription stands and what its last event met.
+2. `triage hooks repair --all-projects` replaces what Azure DevOps has switched off.
+3. `triage doctor` looks at the rest: address, password, rights.
+
+What has arrived is on [triage's page]({page}/deliveries). triage closes this item once events arrive."""
+
+_HOOKS_AGAIN = "Events arrive again; triage closes this item."
+
 _ADOPTED = "The credential of this item breaks {run}, which is linked to it."
 
 _THREAD = """\
@@ -158,6 +172,17 @@ def duplicate(keep: int) -> str:
 def digest(limit: int, page: str) -> tuple[str, str]:
     """Return title and text of the work item that stands for all beyond the limit, Markdown."""
     return _DIGEST_TITLE, _DIGEST.format(limit=limit, page=page)
+
+
+def hooks_failing(problems: Sequence[str], page: str) -> tuple[str, str]:
+    """Return title and text of the work item that says that events do not arrive, Markdown."""
+    listed = "\n".join(f"- {words(each)}" for each in problems)
+    return _HOOKS_TITLE, _HOOKS.format(problems=listed, page=page)
+
+
+def hooks_work_again() -> str:
+    """Return the comment with which that work item is closed, Markdown."""
+    return _HOOKS_AGAIN
 
 
 def further_runs(runs: Sequence[Run], more: int, count: int, incident_page: str) -> str:
@@ -354,6 +379,8 @@ def _line(run: Run, evidence: Evidence) -> str:
     if evidence.source != "log" or record is None:
         return "among the errors on the run's page"
     where = f"line {line} of its log"
+    if run.ref.kind == "release":
+        return f"[{where}]({run.url})"
     if not (record.parent_id and _GUID.fullmatch(record.id) and _GUID.fullmatch(record.parent_id)):
         return where
     return f"[{where}]({run.url}&view=logs&j={record.parent_id}&t={record.id}&l={line})"

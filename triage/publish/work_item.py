@@ -105,7 +105,7 @@ def reopen(door: Door, action: ReopenWorkItem, policy: Policy) -> Outcome:
         item = door.work_item(project, action.work_item)
         if item is None:
             return _gone(action.work_item)
-        link = _build_link(action.run.ref.id)
+        link = _run_link(action.run)
         if _is_linked(item, link):
             return _outcome(item, "knew already that it fails again")
         patch = [
@@ -235,7 +235,7 @@ def tell_closed(door: Door, action: TellClosed) -> Outcome:
 
 def _tell(door: Door, project: str, number: int, runs: tuple[Run, ...], said: str) -> Outcome:
     """Link runs to a work item and comment on it, once: the links tell whether it was done."""
-    links = {link["url"].lower(): link for link in map(_build_link, (run.ref.id for run in runs))}
+    links = {link["url"].lower(): link for link in map(_run_link, runs)}
     for _ in range(_CONFLICTS_MAX):
         item = door.work_item(project, number)
         if item is None:
@@ -312,8 +312,8 @@ def _type(door: Door, project: str, policy: Policy) -> tuple[str, str]:
 def _draft(door: Door, action: FileWorkItem, policy: Policy) -> _Draft:
     finding = action.finding
     assignees = dict.fromkeys(a for a in (finding.owner.assignee, policy.default_assignee) if a)
-    runs = dict.fromkeys(run.ref.id for run in (finding.run, *action.pipelines))
-    relations = [_build_link(number) for number in runs]
+    runs = {run.ref: run for run in (finding.run, *action.pipelines)}
+    relations = [_run_link(run) for run in runs.values()]
     if finding.connection is not None:
         name = visible(finding.connection.name)
         relations.append(
@@ -350,10 +350,13 @@ def _add(path: str, value: Any) -> dict[str, Any]:
     return {"op": "add", "path": path, "value": value}
 
 
-def _build_link(run_id: int) -> dict[str, Any]:
+def _run_link(run: Run) -> dict[str, Any]:
+    if run.ref.kind == "release":  # how a release is written as an artifact is nowhere documented
+        comment = {"comment": f"Release {visible(run.number)}"}
+        return {"rel": "Hyperlink", "url": run.url, "attributes": comment}
     return {
         "rel": "ArtifactLink",
-        "url": f"vstfs:///Build/Build/{run_id}",
+        "url": f"vstfs:///Build/Build/{run.ref.id}",
         "attributes": {"name": "Found in build"},
     }
 

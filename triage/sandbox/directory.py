@@ -91,7 +91,11 @@ def _identities(call: Call) -> Response:
 
 def _identity(user: dict[str, Any]) -> dict[str, Any]:
     group = user.get("isContainer") is True
-    mail = {} if group else {"Mail": {"$type": "System.String", "$value": user["uniqueName"]}}
+    mail = (
+        {}
+        if group
+        else {"Mail": {"$type": "System.String", "$value": user.get("mail") or user["uniqueName"]}}
+    )
     return {
         "id": user["id"],
         "descriptor": f"Microsoft.IdentityModel.Claims.ClaimsIdentity;{user['uniqueName']}",

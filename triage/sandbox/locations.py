@@ -44,7 +44,11 @@ evaluations | cf1faa59-1b63-4448-bf04-13d981a46f5d | Security | PermissionEvalua
 classification nodes | 5a172953-1b41-49d3-840a-33f79c3ce89f | wit | classificationNodes | {project}/_apis/{area}/{resource}/{structureGroup}/{*path} | 2
 repositories | 225f7195-f9c7-4d14-ab28-a83f7ff77e1f | git | repositories | {project}/_apis/{area}/{resource}/{repositoryId} | 1
 pools | a8c47e17-4d56-4a56-92bb-de7ea7dc65be | distributedtask | pools | _apis/{area}/{resource}/{poolId} | 1
+usable | ea623316-1967-45eb-89ab-e9e6110cf2d6 | build | resources | {project}/_apis/{area}/definitions/{definitionId}/{resource} | 1
+usable by all | 398c85bc-81aa-4822-947c-a194a05f0fef | build | authorizedresources | {project}/_apis/{area}/{resource} | 1
+preview | 53df2d18-29ea-46a9-bee0-933540f80abf | pipelines | preview | {project}/_apis/{area}/{pipelineId}/{resource} | 1
 variable groups | f5b09dd5-9d54-45a1-8b5a-1c8287d634cc | distributedtask | variablegroups | {project}/_apis/{area}/{resource}/{groupId} | 2
+task groups | 6c08ffbf-dbf1-4f9a-94e5-a1cbd47005e7 | distributedtask | taskgroups | {project}/_apis/{area}/{resource}/{taskGroupId} | 1
 identities | 28010c54-d0c0-4c89-a5b0-1c9e188b9fb7 | IMS | Identities | _apis/{resource}/{identityId} | 1
 subscriptions | fc50d02a-849f-41fb-8af1-0a5216103269 | hooks | subscriptions | _apis/{area}/{resource}/{subscriptionId} | 1
 notifications | 0c62d343-21b0-4732-997b-017fde84dc28 | hooks | notifications | _apis/{area}/subscriptions/{subscriptionId}/{resource}/{notificationId} | 1

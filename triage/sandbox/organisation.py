@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -66,6 +66,11 @@ class Project:
     releases: dict[int, dict[str, Any]] = field(default_factory=dict)
     # release, environment, deploy phase, task
     release_logs: dict[tuple[int, int, int, int], bytes] = field(default_factory=dict)
+    variable_groups: dict[int, dict[str, Any]] = field(default_factory=dict)
+    task_groups: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # versions of each
+    permitted: dict[int, list[str]] = field(default_factory=dict)  # connections a pipeline may use
+    permitted_to_all: list[str] = field(default_factory=list)
+    previews: dict[int, str] = field(default_factory=dict)  # a pipeline's YAML, expanded today
     commit_statuses: dict[tuple[str, str], list[dict[str, Any]]] = field(default_factory=dict)
     areas: set[str] = field(default_factory=set)
 
@@ -97,6 +102,7 @@ class Organisation:
         self.notifications: dict[str, list[dict[str, Any]]] = {}
         self.ledger: list[dict[str, Any]] = []
         self.asked: deque[tuple[str, str]] = deque(maxlen=10_000)  # method and path of the last requests
+        self.calls: Counter[str] = Counter()  # how often each API was called, reads included
         self.faults: list[Fault] = []
         self.budget: Budget | None = None  # how many requests it takes
         self.shut: Callable[[float], None] = lambda _: None  # lets nobody connect for so many seconds
@@ -169,12 +175,14 @@ class Organisation:
     ) -> str:
         """Add a web hook subscription and return its id."""
         number = str(uuid.uuid4())
+        publisher = "rm" if event_type.startswith("ms.vss-release.") else "pipelines"
+        version = "3.0-preview.1" if publisher == "rm" else "5.1-preview.1"
         self.subscriptions[number] = {
             "id": number,
             "status": "enabled",
-            "publisherId": "tfs" if event_type == "build.complete" else "pipelines",
+            "publisherId": "tfs" if event_type == "build.complete" else publisher,
             "eventType": event_type,
-            "resourceVersion": "2.0" if event_type == "build.complete" else "5.1-preview.1",
+            "resourceVersion": "2.0" if event_type == "build.complete" else version,
             "consumerId": "webHooks",
             "consumerActionId": "httpRequest",
             "publisherInputs": publisher_inputs,

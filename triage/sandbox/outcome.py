@@ -35,7 +35,7 @@ def happened(story: Story, organisation: Organisation, view: Callable[[str], Any
     with organisation.lock:
         project = organisation.projects[story.project_id]
         told = _in_organisation(project, organisation.url)
-        numbers = sorted(project.builds)
+        numbers = sorted([*project.builds, *project.releases])
     findings = [each for number in numbers for each in _findings(view, story.project_id, number)]
     best = min(findings, key=_rank, default={})
     incidents = [each for each in view("/api/incidents") or [] if each["project_id"] == story.project_id]
@@ -123,6 +123,11 @@ def _in_organisation(project: Project, base_url: str) -> dict[str, Any]:
         },
         "failed_pages": {
             n: f"{home}/_build/results?buildId={n}" for n, b in project.builds.items() if _failed(b)
+        }
+        | {
+            n: f"{home}/_releaseProgress?releaseId={n}"
+            for n, made in project.releases.items()
+            if any(each["status"] == "rejected" for each in made["environments"])
         },
         "pages": [f"{home}/_build/results?buildId={number}" for number in sorted(project.builds)],
     }

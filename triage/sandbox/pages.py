@@ -75,6 +75,14 @@ def router(organisation: Organisation) -> APIRouter:  # noqa: C901 - one small r
             log = _log(project, buildId, chosen)
             return page(request, "run.html", project=project, chosen=chosen, log=log, line=l, **told)
 
+    @routes.get(home + "/{name}/_releaseProgress")
+    def release(request: Request, name: str, releaseId: int, environmentId: int = 0, t: str = "") -> Response:  # noqa: N803 - Azure DevOps' own names
+        with organisation.lock:
+            project = _project(organisation, name)
+            return page(
+                request, "release.html", project=project, **_release(project, releaseId, environmentId, t)
+            )
+
     @routes.get(home + "/{name}/_workitems/edit/{number}")
     def work_item(request: Request, name: str, number: int) -> Response:
         with organisation.lock:
@@ -161,6 +169,32 @@ def _run(project: Project, number: int) -> dict[str, Any]:
     }
 
 
+def _release(project: Project, number: int, environment_id: int, record: str) -> dict[str, Any]:
+    made = project.releases.get(number)
+    if made is None:
+        raise HTTPException(404, f"{project.name} has no release {number}.")
+    environments = made["environments"]
+    environment = next((each for each in environments if each["id"] == environment_id), environments[0])
+    tasks = [
+        (phase, task)
+        for phase in environment["deploySteps"][-1]["releaseDeployPhases"]
+        for job in phase["deploymentJobs"]
+        for task in job["tasks"]
+    ]
+    chosen = next((task for _, task in tasks if task["timelineRecordId"] == record), None) or next(
+        (task for _, task in tasks if task["status"] == "failed"), None
+    )
+    place = re.search(r"/deployPhases/(\d+)/tasks/(\d+)/", (chosen or {}).get("logUrl") or "")
+    key = (number, environment["id"], int(place[1]), int(place[2])) if place else None
+    return {
+        "release": made,
+        "environment": environment,
+        "tasks": tasks,
+        "chosen": chosen,
+        "log": _lines(project.release_logs[key]) if key else [],
+    }
+
+
 def _tree(records: list[dict[str, Any]]) -> list[tuple[int, dict[str, Any]]]:
     """Return stages, jobs and tasks with how deep each stands; phases and checkpoints go unseen."""
     depths = {"Stage": 0, "Job": 1, "Task": 2}
@@ -171,7 +205,11 @@ def _log(project: Project, number: int, record: dict[str, Any] | None) -> list[t
     """Return a record's lines: what kind of line, at what time, which text."""
     if not record or not record["log"]:
         return []
-    raw = project.logs[number].get(record["log"]["id"], b"").decode("utf-8", "replace")
+    return _lines(project.logs[number].get(record["log"]["id"], b""))
+
+
+def _lines(log: bytes) -> list[tuple[str, str, str]]:
+    raw = log.decode("utf-8", "replace")
     return [_line(line) for line in raw.removesuffix("\n").split("\n")]
 
 

@@ -1,4 +1,4 @@
-"""Played: what triage has no business with, agent pools and variable groups (area distributedtask)."""
+"""Played: what triage has no business with, agent pools (area distributedtask)."""
 
 from __future__ import annotations
 
@@ -16,8 +16,4 @@ def _pools(call: Call) -> Response:  # noqa: ARG001 - every organisation has thi
     return listing([{"id": 9, "name": "Azure Pipelines", "isHosted": True, "poolType": "automation"}])
 
 
-def _variable_groups(call: Call) -> Response:
-    return listing([{"id": 1, "name": f"{call.project.name} secrets", "type": "Vsts", "variables": {}}])
-
-
-ROUTES: Routes = {"pools": {"GET": _pools}, "variable groups": {"GET": _variable_groups}}
+ROUTES: Routes = {"pools": {"GET": _pools}}

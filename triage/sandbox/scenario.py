@@ -81,6 +81,7 @@ class RunTable(_Table):
     reason: Literal["individualCI", "manual", "schedule", "pullRequest"] = "individualCI"
     requested_for: str = "Build Requester"
     designer: bool = False
+    environment: str = ""  # of a classic release; then the run is its deployment there
     windows: bool = False
     logs: bool = True  # False: the agent died before it could send any
     variables: dict[str, str] = Field(default_factory=dict)
@@ -88,7 +89,9 @@ class RunTable(_Table):
     pull_request: PullRequestTable | None = None
     validation_errors: list[str] = Field(default_factory=list)
     uses: list[str] | None = None  # connections in the execution history; None: those of its inputs
-    events: list[Literal["build.complete", "run-state-changed", "stage-state-changed"]] = Field(
+    events: list[
+        Literal["build.complete", "run-state-changed", "stage-state-changed", "deployment-completed"]
+    ] = Field(
         default_factory=lambda: ["build.complete"]  # type: ignore[arg-type]
     )
 

@@ -25,6 +25,7 @@ from triage.sandbox import (
     directory,
     faults,
     git,
+    library,
     locations,
     pages,
     pools,
@@ -49,13 +50,14 @@ if TYPE_CHECKING:
     from triage.sandbox.answers import Routes
 
 _WRITES = {"POST", "PUT", "PATCH", "DELETE"}
-_READS_BY_POST = {"wiql", "batch", "artifacts", "evaluations"}
+_READS_BY_POST = {"wiql", "batch", "artifacts", "evaluations", "preview"}
 _START_SECONDS = 10.0
 _MODULES = (
     builds,
     connections,
     directory,
     git,
+    library,
     pools,
     processes,
     queries,
@@ -239,6 +241,7 @@ class _Front:
                 if location is None:
                     return JSONResponse(locations.listing())
                 api = location.name
+                self.organisation.calls[api] += 1
                 response = self._handled(request, location, values, body, token)
             except Refusal as refusal:
                 response = refusal.response()

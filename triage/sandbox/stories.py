@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from triage.sandbox import events, pipeline, scenario, timeline, wire
+from triage.sandbox import deployments, events, pipeline, scenario, timeline, wire
 from triage.sandbox.organisation import Project
 from triage.sandbox.outcome import check, happened
 
@@ -82,6 +82,12 @@ class Story:
         said: list[dict[str, Any]] = []
         numbers = []
         for index, table in enumerate(self.scenario.runs):
+            if table.environment:
+                with organisation.lock:
+                    made = self._deploy(organisation, project, table, index, ended)
+                numbers.append(made["id"])
+                said.append(deployments.event(made, organisation.url, project))
+                continue
             with organisation.lock:
                 build = self._run(organisation, project, table, index, ended + timedelta(seconds=30 * index))
             numbers.append(build["id"])
@@ -117,6 +123,29 @@ class Story:
                 0, wire.use(build, number=100 + len(kept), result=played.result, base_url=organisation.url)
             )
         return build
+
+    def _deploy(
+        self, organisation: Organisation, project: Project, table: RunTable, index: int, at: datetime
+    ) -> dict[str, Any]:
+        def fill(text: str) -> str:
+            return self.fill(text, organisation)
+
+        designed = table.model_copy(update={"designer": True})
+        played = timeline.play(designed, seed=f"{self.name}/{index}", at=at, fill=fill)
+        made = deployments.release(
+            project,
+            table,
+            played,
+            number=organisation.next_id(),
+            definition_id=_definition_id(project.name, table.pipeline),
+            base_url=organisation.url,
+            at=at,
+            fill=fill,
+        )
+        for name in table.uses if table.uses is not None else self._used(table, played, organisation):
+            kept = project.uses.setdefault(wire.guid(project.name, "connection", name), [])
+            kept.insert(0, deployments.use(made, number=100 + len(kept), result=played.result))
+        return made
 
     def _used(self, table: RunTable, played: timeline.Played, organisation: Organisation) -> list[str]:
         """Return the connections that the inputs of the steps that ran name, directly or by variable."""

@@ -11,6 +11,8 @@ from typing import Any, Literal
 # API (names of locations.py): scope to read, scope to write. What is not here asks for none.
 _SCOPES = {
     **dict.fromkeys(("builds", "timelines", "logs", "definitions"), ("vso.build", "vso.build_execute")),
+    **dict.fromkeys(("usable", "usable by all", "stages"), ("vso.build", "vso.build_execute")),
+    "preview": ("vso.build", "vso.build"),
     **dict.fromkeys(("tags", "properties"), ("vso.build", "vso.build_execute")),
     **dict.fromkeys(("endpoints", "history"), ("vso.serviceendpoint", "vso.serviceendpoint_manage")),
     **dict.fromkeys(("new work item", "work items", "comments"), ("vso.work", "vso.work_write")),
@@ -24,6 +26,7 @@ _SCOPES = {
     "identities": ("vso.identity", "vso.identity_manage"),
     "projects": ("vso.project", "vso.project_write"),
     "pools": ("vso.agentpools", "vso.agentpools_manage"),
+    "task groups": ("vso.taskgroups_read", "vso.taskgroups_manage"),
     "variable groups": ("vso.variablegroups_read", "vso.variablegroups_write"),
 }
 _INCLUDES = {
@@ -41,7 +44,9 @@ ENOUGH = frozenset(
         "vso.project",
         "vso.release",
         "vso.serviceendpoint",
+        "vso.taskgroups_read",
         "vso.threads_full",
+        "vso.variablegroups_read",
         "vso.work_write",
     }
 )

@@ -14,9 +14,11 @@ from fastapi.staticfiles import StaticFiles
 from fastapi.templating import Jinja2Templates
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
+from sqlmodel import Session, select
 from starlette.exceptions import HTTPException
 
-from triage.web import hook, pages, rules
+from triage.db import Health
+from triage.web import hook, measures, pages, rules
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -36,6 +38,13 @@ _HEADERS = {
 }
 
 
+def _parts(engine: Engine) -> dict[str, str]:
+    """Return how the parts that nobody looks at are doing; trouble there is no reason to restart triage."""
+    with Session(engine) as session:
+        rows = session.exec(select(Health)).all()
+    return {row.component: row.state if row.state == "ok" else f"{row.state}: {row.detail}" for row in rows}
+
+
 def create_app(settings: Settings, engine: Engine, *, forward: Forward | None = None) -> FastAPI:
     """Return the application. Raises UsageError when the hook has neither password nor header."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
@@ -53,7 +62,12 @@ def create_app(settings: Settings, engine: Engine, *, forward: Forward | None = 
                 connection.execute(text("SELECT 1"))
         except (SQLAlchemyError, sqlite3.Error):
             return JSONResponse({"database": "away"}, 503, {"Retry-After": "5"})
-        return JSONResponse({"database": "ok"})
+        return JSONResponse({"database": "ok", **_parts(engine)})
+
+    @app.get("/metrics")
+    def metrics() -> Response:
+        """Tell counts and ages in the text form of Prometheus."""
+        return Response(measures.text(engine), media_type=measures.MEDIA_TYPE)
 
     @app.middleware("http")
     async def headers(request: Request, go_on: Callable[[Request], Awaitable[Response]]) -> Response:

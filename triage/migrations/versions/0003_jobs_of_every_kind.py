@@ -68,6 +68,7 @@ def upgrade() -> None:
         sa.Column("since", _TIME, nullable=False),
         sa.Column("checked_at", _TIME, nullable=False),
         sa.Column("detail", sa.String(), nullable=False),
+        sa.Column("work_item", sa.Integer(), nullable=True),
         sa.PrimaryKeyConstraint("component", name="pk_health"),
     )
 

@@ -1,0 +1,201 @@
+"""`python -m tests.promises`: try what triage promises, and print promise / trials / kills / violations."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.databases import Databases
+from tests.promises import lane as lanes
+from tests.promises import one_item, other_trials, servers
+from tests.promises.forked import fork
+from tests.promises.lane import Lane, Tally
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from triage.worker import Knowledge
+
+
+_TRIALS_IN_LANE = 8  # at least, as setting one up takes a second
+
+
+@dataclass(frozen=True)
+class Promise:
+    """Something that triage promises, and how it is tried."""
+
+    id: str
+    text: str
+    check: Callable[[Lane, int, int], Tally]  # lane, trials, the lane's number
+    trials: int  # unless told otherwise
+    few: int  # as many as fit into every run of the tests
+    lanes: int  # trials go on side by side in so many
+
+
+PROMISES = (
+    Promise(
+        "R1",
+        "A failed run ends in one open work item, whenever triage is killed",
+        one_item.check,
+        1000,
+        40,
+        10,
+    ),
+    Promise(
+        "R2", "No event answered 202 is lost when the receiver is killed", servers.no_202_lost, 100, 8, 1
+    ),
+    Promise(
+        "R3",
+        "One event 50 times at once, and the sweep: one run, one set of effects",
+        servers.same_event,
+        60,
+        6,
+        1,
+    ),
+    Promise("R4", "Events in any order end in the same state", other_trials.any_order, 200, 16, 4),
+    Promise(
+        "R13",
+        "Told to stop under load, triage stops in 25 s, loses and doubles nothing",
+        servers.drained,
+        10,
+        1,
+        1,
+    ),
+    Promise("R14", "A worker that lost its lease writes nothing down", other_trials.zombie, 200, 24, 4),
+    Promise("R16", "People's edits of the work item win", other_trials.human, 200, 14, 4),
+    Promise("R22", "Restored from a backup, nothing is filed again", other_trials.backup, 100, 10, 4),
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """What came of a promise on one database."""
+
+    promise: str
+    text: str
+    database: str
+    trials: int
+    kills: int
+    violations: int
+    seconds: float
+    figures: str
+    told: tuple[str, ...]  # the first violations
+
+
+def try_promise(promise: Promise, database: str, databases: Databases, known: Knowledge, trials: int) -> Row:
+    """Share the trials among the lanes, each a process with its own organisation and database."""
+    begun = time.monotonic()
+    tally = Tally()
+    width = max(1, min(promise.lanes, trials // _TRIALS_IN_LANE))
+    shares = [trials // width + (number < trials % width) for number in range(width)]
+    with contextlib.ExitStack() as stack:
+        children = []
+        for number, share in enumerate(shares):
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=_in_memory())))
+            url = stack.enter_context(databases.new(database, folder))
+            children.append(fork(_in_lane, promise, url, known, share, number))
+        for child in children:
+            tally.add(child.end().said[-1])
+    figures = "; ".join(f"{name}: {value:g}" for name, value in sorted(tally.figures.items()))
+    took = round(time.monotonic() - begun, 1)
+    return Row(
+        promise.id,
+        promise.text,
+        database,
+        tally.trials,
+        tally.kills,
+        len(tally.violations),
+        took,
+        figures,
+        tuple(tally.violations[:20]),
+    )
+
+
+def _in_lane(
+    say: Callable[[object], None], promise: Promise, url: str, known: Knowledge, trials: int, number: int
+) -> Tally:
+    settle = one_item.INDEX[number % len(one_item.INDEX)][1] if promise.id == "R1" else 0.0
+    lane = Lane(f"{promise.id}-{number}", url, known, settle_seconds=settle)
+    try:
+        lane.warm()
+        return promise.check(lane, trials, number)
+    finally:
+        lane.close()
+
+
+def _in_memory() -> str | None:
+    """Return a folder in memory: a killed process needs no disk that keeps its word, a lost power would."""
+    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+
+
+def table(rows: Sequence[Row], *, markdown: bool) -> str:
+    """Return the rows as a table."""
+    head = ("", "promise", "database", "trials", "kills", "violations", "s", "seen besides")
+    body = [
+        (
+            row.promise,
+            row.text,
+            row.database,
+            f"{row.trials:,}",
+            f"{row.kills:,}",
+            str(row.violations),
+            f"{row.seconds:.0f}",
+            row.figures,
+        )
+        for row in rows
+    ]
+    if markdown:
+        lines = [head, tuple("---" for _ in head), *body]
+        return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    widths = [max(map(len, column)) for column in zip(head, *body, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in (head, *body)
+    )
+
+
+def main() -> int:
+    """Return 0 when every promise was kept, else 1."""
+    parser = argparse.ArgumentParser(prog="python -m tests.promises", description=__doc__)
+    parser.add_argument("--only", nargs="+", metavar="R1", choices=[each.id for each in PROMISES])
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--trials", type=int, metavar="N", help="of each; more trials, more points")
+    size.add_argument("--few", action="store_true", help="as many trials as the tests have time for")
+    parser.add_argument("--database", choices=["sqlite", "postgresql", "both"], default="sqlite")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--markdown", action="store_true", help="print the table as Markdown")
+    form.add_argument("--json", action="store_true", help="print rows as JSON")
+    chosen = parser.parse_args()
+    wanted = [each for each in PROMISES if not chosen.only or each.id in chosen.only]
+    kinds = ["sqlite", "postgresql"] if chosen.database == "both" else [chosen.database]
+    known, rows = lanes.knowledge(), []
+    with tempfile.TemporaryDirectory(dir=_in_memory()) as folder:
+        databases = Databases(Path(folder))
+        try:
+            for kind in kinds:
+                for promise in wanted:
+                    trials = chosen.trials or (promise.few if chosen.few else promise.trials)
+                    rows.append(try_promise(promise, kind, databases, known, trials))
+                    print(f"{promise.id} {kind}: {rows[-1].violations} violations", file=sys.stderr)  # noqa: T201
+        finally:
+            databases.close()
+    if chosen.json:
+        print(json.dumps([asdict(row) for row in rows], indent=2))  # noqa: T201
+    else:
+        print(table(rows, markdown=chosen.markdown))  # noqa: T201
+        for row in rows:
+            for told in row.told:
+                print(f"{row.promise} {row.database}: {told}")  # noqa: T201
+    return 1 if any(row.violations for row in rows) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

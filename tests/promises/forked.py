@@ -1,0 +1,109 @@
+"""Processes to be killed: forks of one that has everything loaded, so that each costs milliseconds."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+import multiprocessing
+import os
+import signal
+import sys
+import time
+import traceback
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from multiprocessing.connection import Connection
+
+_PR_SET_PDEATHSIG = 1
+
+
+@dataclass
+class Child:
+    """A forked process and what it has said so far."""
+
+    pid: int
+    ear: Connection
+    said: list[Any] = field(default_factory=list)
+    status: int | None = None  # as of waitpid, once it has ended
+
+    @property
+    def was_killed(self) -> bool:
+        return self.status is not None and os.WIFSIGNALED(self.status)
+
+    def stopped(self) -> bool:
+        """Wait until it stops itself (True) or ends (False)."""
+        _, status = os.waitpid(self.pid, os.WUNTRACED)
+        if os.WIFSTOPPED(status):
+            return True
+        self.status = status
+        self._listen()
+        return False
+
+    def end(self, *, kill_after: float | None = None) -> Child:
+        """Wait until it has ended, having killed it after so many seconds. Raises what went wrong in it."""
+        if kill_after is not None and not self.ear.poll(0):
+            until = time.monotonic() + kill_after
+            while time.monotonic() < until and not _is_over(self.pid):
+                time.sleep(0.001)
+            self.signal(signal.SIGKILL)
+        self._listen()
+        if self.status is None:
+            _, self.status = os.waitpid(self.pid, 0)
+        return self
+
+    def signal(self, number: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, number)
+
+    def _listen(self) -> None:
+        while True:
+            try:
+                heard = self.ear.recv()
+            except (EOFError, ConnectionResetError):
+                break
+            if isinstance(heard, _Failure):
+                raise AssertionError(heard.text)  # noqa: TRY004
+            self.said.append(heard)
+        self.ear.close()
+
+
+@dataclass(frozen=True)
+class _Failure:
+    text: str
+
+
+def fork(work: Callable[..., object], *arguments: Any) -> Child:
+    """Start `work(say, *arguments)` in a fork; `say` tells the parent at once, the result is said last."""
+    ear, mouth = multiprocessing.Pipe(duplex=False)
+    pid = os.fork()
+    if pid:
+        mouth.close()
+        return Child(pid, ear)
+    code = 1
+    try:
+        ear.close()
+        gc.disable()
+        die_with_parent()
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        mouth.send(work(mouth.send, *arguments))
+        code = 0
+    except BaseException:  # noqa: BLE001 - told to the parent
+        with contextlib.suppress(OSError):
+            mouth.send(_Failure(traceback.format_exc()))
+    finally:
+        os._exit(code)
+
+
+def die_with_parent() -> None:
+    """Have the kernel kill this process when its parent dies, so that nothing is left behind (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _is_over(pid: int) -> bool:
+    with open(f"/proc/{pid}/stat", encoding="ascii") as file:  # noqa: PTH123 - hot
+        return file.read().rpartition(")")[2].split()[0] == "Z"

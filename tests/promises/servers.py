@@ -1,0 +1,305 @@
+"""R2, R3 and R13: receivers that are killed under load, told the same many times at once, or told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import requests
+import uvicorn
+from sqlmodel import Session, col, func, select
+
+from tests.promises import lane as lanes
+from tests.promises import played
+from tests.promises.lane import Tally
+from triage import azdo, jobs, service, sweep, web
+from triage.db import Job
+from triage.sandbox.organisation import Fault
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Sequence
+
+    from tests.promises.lane import Lane
+    from triage.sandbox.organisation import Organisation
+
+CONNECTIONS = 50
+_LOGIN = base64.b64encode(f"triage:{lanes.PASSWORD}".encode()).decode()
+_EXIT_SECONDS_MAX = 25.0
+_ROOT = Path(__file__).parents[2]
+# Ways, other than the hook and the sweep, in which one event may come in at the same time: functions
+# (lane, body) that return when it has been taken. A queue in front of triage goes here.
+OTHER_WAYS: list[Callable[[Lane, bytes], None]] = []
+
+
+def no_202_lost(lane: Lane, trials: int, offset: int) -> Tally:
+    """R2: the receiver is killed again and again under load; what it has answered 202 is all there."""
+    tally = Tally()
+    chance = random.Random(offset)
+    listener = _listener()
+    bodies = lane.played.ask(played.add_builds, f"{lane.name}-load", 4000)
+    load = lane.fork(_load, listener.getsockname()[1], bodies)
+    for number in range(trials):
+        # Every other one at a fault point, the others at any time.
+        at = chance.randint(1, 120) if number % 2 else 0
+        receiver = lane.fork(_receive, listener, at=at)
+        receiver.end(kill_after=3.0 if at else chance.uniform(0.05, 0.4))
+        tally.trials += 1
+        tally.kills += receiver.was_killed
+    last = lane.fork(_receive, listener)
+    load.signal(signal.SIGTERM)
+    (acked,) = load.end().said
+    last.signal(signal.SIGTERM)
+    last.end()
+    listener.close()
+    with Session(lane.engine) as session:
+        stored = set(session.exec(select(Job.run_id).where(Job.kind == jobs.Kind.BUILD)))
+    lane.engine.dispose()
+    lost = set(acked) - stored
+    tally.count("events answered 202", len(set(acked)))
+    tally.violations += [f"run {number} was answered 202 and is not there" for number in sorted(lost)]
+    return tally
+
+
+def _listener() -> socket.socket:
+    """Return a socket that takes connections while nobody answers, as a proxy in front does."""
+    listener = service.listen("127.0.0.1", 0)
+    listener.listen(1024)
+    return listener
+
+
+def _receive(say: Callable[[Any], None], lane: Lane, listener: socket.socket) -> None:
+    app = web.create_app(lane.settings, lane.engine)
+    uvicorn.Server(service._uvicorn(app)).run([listener])
+
+
+def _load(say: Callable[[Any], None], lane: Lane, port: int, bodies: list[tuple[int, bytes]]) -> list[int]:
+    """Send event after event over many connections, again when no answer comes. Returns what was taken."""
+    lane.engine.dispose()
+    taken: list[int] = []
+    over = False
+
+    def stop(*_: object) -> None:
+        nonlocal over
+        over = True
+
+    signal.signal(signal.SIGTERM, stop)
+    left = iter(bodies)
+
+    async def sender() -> None:
+        line: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+        for number, body in left:
+            while True:
+                try:
+                    line = line or await asyncio.open_connection("127.0.0.1", port)
+                    status = await asyncio.wait_for(_post(*line, body), 5)
+                except (OSError, EOFError, ValueError, TimeoutError):
+                    line, status = None, 0
+                if status == 202:
+                    taken.append(number)
+                    break
+                if over:
+                    return
+                await asyncio.sleep(0.005)
+            if over:
+                return
+
+    async def all_of_them() -> None:
+        await asyncio.gather(*(sender() for _ in range(CONNECTIONS)))
+
+    asyncio.run(all_of_them())
+    return taken
+
+
+async def _post(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, body: bytes) -> int:
+    writer.write(
+        b"POST /hooks/azure-devops HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        + f"Authorization: Basic {_LOGIN}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+        + body
+    )
+    await writer.drain()
+    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
+    length = int(head.split("content-length:", 1)[1].split("\r\n", 1)[0])
+    await reader.readexactly(length)
+    return int(head.split(" ", 2)[1])
+
+
+def same_event(lane: Lane, trials: int, offset: int) -> Tally:
+    """R3: each event 50 times at once to 4 receivers while the sweep finds its run and 2 workers work."""
+    tally = Tally()
+    listener = _listener()
+    everything = [lane.fail(1, number % 2) for number in range(trials)]
+    receivers = [lane.fork(_receive, listener) for _ in range(4)]
+    workers = [lane.fork(_work_on, lane.worker()) for _ in range(2)]
+    sweepers = [lane.fork(_sweep_on) for _ in range(2)]
+    port = listener.getsockname()[1]
+    sender = lane.fork(_storm, port, [body for sent in everything for body in sent.bodies])
+    statuses = sender.end().said[0]
+    for child in [*sweepers, *workers, *receivers]:
+        child.signal(signal.SIGTERM)
+        child.end()
+    listener.close()
+    lane.fork(lanes.attempt, [], (), lane.worker(), True).end()
+    tally.trials += len(statuses)
+    tally.count("copies sent", sum(map(len, statuses)))
+    if refused := [status for each in statuses for status in each if status != 202]:
+        tally.violations.append(f"{len(refused)} copies were answered {sorted(set(refused))}")
+    with Session(lane.engine) as session:
+        rows = select(Job.run_id, func.count()).where(Job.kind == jobs.Kind.BUILD).group_by(col(Job.run_id))
+        of_run = dict(session.exec(rows).all())
+    lane.engine.dispose()
+    for sent in everything:
+        seen = lane.seen(sent)
+        tally.violations += played.wrong(sent, seen)
+        tally.violations += [
+            f"run {run}: {of_run.get(run)} jobs" for run in sent.runs if of_run.get(run) != 1
+        ]
+        if seen.created != 1:
+            tally.violations.append(f"{sent.project}: filed {seen.created} times")
+    tally.violations += lanes.unfinished(lane)
+    return tally
+
+
+def _storm(say: Callable[[Any], None], lane: Lane, port: int, bodies: list[bytes]) -> list[list[int]]:
+    """Send each event over all connections at the same moment, and over every other way."""
+
+    async def each_at_once() -> list[list[int]]:
+        lines = [await asyncio.open_connection("127.0.0.1", port) for _ in range(CONNECTIONS)]
+        told = []
+        for body in bodies:
+            others = [asyncio.to_thread(way, lane, body) for way in OTHER_WAYS]
+            statuses = await asyncio.gather(*(_post(*line, body) for line in lines), *others)
+            told.append([status for status in statuses if isinstance(status, int)])
+        return told
+
+    return asyncio.run(each_at_once())
+
+
+def _until_told(do: Callable[[], object]) -> None:
+    over = False
+
+    def stop(*_: object) -> None:
+        nonlocal over
+        over = True
+
+    signal.signal(signal.SIGTERM, stop)
+    while not over:
+        do()
+        time.sleep(0.02)
+
+
+def _work_on(say: Callable[[Any], None], lane: Lane, name: str) -> None:
+    _until_told(lambda: lanes.work(lane, name))
+
+
+def _sweep_on(say: Callable[[Any], None], lane: Lane) -> None:
+    door = azdo.connect(lane.settings.azure_devops.url, played.TOKEN)
+    _until_told(lambda: sweep.round_of(door, lane.engine, lane.settings.sweep))
+
+
+def drained(lane: Lane, trials: int, offset: int) -> Tally:
+    """R13: `triage serve` is told to stop under load; the next one goes on."""
+    tally = Tally()
+    everything: list[played.Sent] = []
+    for _ in range(trials):
+        listener = service.listen("127.0.0.1", 0)
+        port = listener.getsockname()[1]
+        listener.close()
+        serving = _serve(lane, port)
+        new = [lane.fail(1, 1) for _ in range(6)]
+        everything += new
+        _send(port, new)
+        lane.played.ask(_slow, 4)
+        _until_busy(lane)
+        serving.terminate()
+        begun = time.monotonic()
+        try:
+            code: int | str = serving.wait(60)
+        except subprocess.TimeoutExpired:
+            serving.kill()
+            code = "never"
+        took = time.monotonic() - begun
+        tally.trials += 1
+        name = "seconds to exit (most)"
+        tally.figures[name] = max(tally.figures.get(name, 0), round(took, 1))
+        if code != 0 or took > _EXIT_SECONDS_MAX:
+            tally.violations.append(f"ended with {code} after {took:.1f} s")
+        held = _running(lane)
+        tally.violations += [f"{key} was left half-done" for key in held]
+        tally.count("jobs waiting at the end", len(lanes.unfinished(lane)))
+    lane.played.ask(played.forget_faults)
+    lane.fork(lanes.attempt, [], (), lane.worker(), True).end()
+    for sent in everything:
+        seen = lane.seen(sent)
+        tally.violations += played.wrong(sent, seen)
+        if seen.created != 1:
+            tally.violations.append(f"{sent.project}: filed {seen.created} times")
+    tally.violations += lanes.unfinished(lane)
+    return tally
+
+
+def _serve(lane: Lane, port: int) -> subprocess.Popen[bytes]:
+    told = {
+        "AZURE_DEVOPS__URL": lane.settings.azure_devops.url,
+        "AZURE_DEVOPS__TOKEN": played.TOKEN,
+        "DATABASE__URL": lane.settings.database.url,
+        "HOOK__PASSWORD": lanes.PASSWORD,
+        "SERVER__PORT": str(port),
+        "POLICY__SETTLE_SECONDS": "0",
+        "POLICY__GROUP_WAIT_SECONDS": "0",
+        "POLICY__GROUP_INTERVAL_SECONDS": "0",
+        "POLICY__ITEMS_PER_PROJECT_HOUR": "1000",
+        "SWEEP__EVERY_SECONDS": "0",
+        "WATCH__EVERY_SECONDS": "0",
+        "AFTER_RENEWAL__EVERY_SECONDS": "0",
+    }
+    environment = {**os.environ, "TRIAGE_CONFIG": os.devnull, "PYTHONPATH": str(_ROOT)}
+    environment |= {f"TRIAGE_{name}": value for name, value in told.items()}
+    command = [sys.executable, "-m", "triage", "serve"]
+    quiet = subprocess.DEVNULL
+    return subprocess.Popen(command, env=environment, cwd=_ROOT, stdout=quiet, stderr=quiet)
+
+
+def _send(port: int, everything: Sequence[played.Sent]) -> None:
+    """Tell of runs, as Azure DevOps does until it is answered."""
+    address = f"http://127.0.0.1:{port}/hooks/azure-devops"
+    end = time.monotonic() + 60
+    for sent in everything:
+        for body in sent.bodies:
+            while True:
+                try:
+                    if (
+                        requests.post(address, body, auth=("triage", lanes.PASSWORD), timeout=10).status_code
+                        == 202
+                    ):
+                        break
+                except requests.ConnectionError:
+                    if time.monotonic() > end:
+                        raise
+                time.sleep(0.05)
+
+
+def _slow(organisation: Organisation, times: int) -> None:
+    """Be slow to answer, so that work is under way when the end comes."""
+    organisation.faults.append(Fault("GET", "/timeline", times=times, delay_seconds=0.7))
+
+
+def _running(lane: Lane) -> list[str]:
+    with Session(lane.engine) as session:
+        held = list(session.exec(select(Job.key).where(Job.state == jobs.State.RUNNING)))
+    lane.engine.dispose()
+    return held
+
+
+def _until_busy(lane: Lane) -> None:
+    end = time.monotonic() + 30
+    while not _running(lane) and time.monotonic() < end:
+        time.sleep(0.02)

@@ -1,0 +1,204 @@
+"""What the failed step itself, the resources it takes, or the steps before it name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from triage.domain import Attribution, Candidate, LinkMethod
+from triage.link import definition, identifiers, named, resources, task_inputs
+
+if TYPE_CHECKING:
+    from triage.domain import Connection, Match, TimelineRecord
+    from triage.link.definition import Step
+    from triage.link.named import Named
+    from triage.link.resources import Resource
+    from triage.link.sources import Sources
+
+_TODAY = " The YAML of the run is gone; this is the pipeline as it is written today."
+
+
+def own(sources: Sources, match: Match, record: TimelineRecord | None) -> Attribution | None:
+    """Return the connection that the step's inputs or its resources name; None when they name none."""
+    if record is None:
+        return None
+    by_resource = _by_resource(sources, match, record)
+    if by_resource is not None or record.task is None:
+        return by_resource
+    told = named.of_step(sources, record, record.task, match)
+    fitting = [value for value in told.connections.values() if named.fits(value[0], match)]
+    if len(fitting) == 1 and not told.unknown:
+        return _input(sources, *fitting[0], record)
+    if told.connections or told.missing or told.unknown:
+        return _among(sources, fitting, told, match, record)
+    return _names_none(sources, match, record) if told.found else None
+
+
+def earlier(sources: Sources, match: Match, record: TimelineRecord) -> Attribution | None:
+    """Authenticate and login tasks leave their connection's credential to the steps after them."""
+    if not match.connection_types:
+        return None
+    found = {
+        connection.id: (connection, step)
+        for step in _before(sources, record)
+        if task_inputs.hands_over(step.task_id, step.inputs.get("command", ""))
+        for connection in _handed_over(sources, step)
+        if named.fits(connection, match)
+    }
+    if not found:
+        return None
+    apart = identifiers.strongest([c for c, _ in found.values()], match)
+    if len(found) > 1 and len(apart) != 1:
+        candidates = tuple(
+            Candidate(c, f"step '{_title(step)}' hands it to the steps after it")
+            for c, step in found.values()
+        )
+        reason = f"Earlier steps of the job hand over {len(found)} connections that fit."
+        return Attribution(None, LinkMethod.UNDECIDED, reason, candidates)
+    connection, step = found[apart[0][0].id] if len(apart) == 1 else next(iter(found.values()))
+    reason = f"Step '{_title(step)}' of the same job hands its credential to the steps after it."
+    # A script may all the same use a secret of its own.
+    proven = not task_inputs.is_script(record.task)
+    return Attribution(connection, LinkMethod.EARLIER_STEP, reason, proven_use=proven)
+
+
+def _input(
+    sources: Sources, connection: Connection, name: str, record: TimelineRecord, more: str = ""
+) -> Attribution:
+    today = _TODAY if sources.is_of_today else ""
+    reason = f"Step '{record.name}' ({record.task}) names it in its input {name}{more}.{today}"
+    return Attribution(connection, LinkMethod.TASK_INPUT, reason, proven_use=not today)
+
+
+def _among(
+    sources: Sources,
+    fitting: list[tuple[Connection, str]],
+    told: Named,
+    match: Match,
+    record: TimelineRecord,
+) -> Attribution:
+    """Choose among what a step names, when the message or the history allows it."""
+    apart = identifiers.strongest([c for c, _ in fitting], match)
+    if len(apart) == 1 and not told.unknown:
+        connection, signs = apart[0]
+        name = next(n for c, n in fitting if c.id == connection.id)
+        return _input(sources, connection, name, record, f", and the message shows {listed(signs)}")
+    if len(fitting) > 1 and not told.unknown and sources.may_ask_of([c for c, _ in fitting]):
+        used = [(c, name) for c, name in fitting if sources.used(c)]
+        if len(used) == 1:
+            more = "; of those that it can name only this one's execution history has the run"
+            return _input(sources, *used[0], record, more)
+    candidates = tuple(
+        Candidate(c, f"step '{record.name}' names it in its input {name}")
+        for c, name in (fitting or list(told.connections.values()))
+    )
+    return Attribution(
+        None,
+        LinkMethod.UNDECIDED,
+        _open(told, match, record, len(fitting)),
+        candidates or of_project(sources, match),
+    )
+
+
+def _open(told: Named, match: Match, record: TimelineRecord, fitting: int) -> str:
+    """Return why what a step names does not decide."""
+    step = f"Step '{record.name}'"
+    if told.unknown:
+        return f"{step} names {told.unknown[0]}, whose value triage cannot see."
+    if not told.connections:
+        return f"{step} names '{told.missing[0]}', which this project does not have."
+    if fitting:
+        return f"{step} ({record.task}) uses {fitting} connections that fit."
+    about = " or ".join(match.connection_types) or "something else"
+    if application := identifiers.application(match):
+        about = f"the application {application}"
+    elif registry := match.captures.get("registry"):
+        about = f"the registry {registry}"
+    return f"{step} names no connection that fits: the message is about {about}."
+
+
+def _names_none(sources: Sources, match: Match, record: TimelineRecord) -> Attribution | None:
+    """A step that could name a connection and does not, takes its credential from elsewhere."""
+    found = earlier(sources, match, record)
+    if found is not None or record.task is None or not task_inputs.inputs(record.task):
+        return found
+    reason = f"Step '{record.name}' ({record.task}) names no connection; its credential comes from elsewhere."
+    return Attribution(None, LinkMethod.UNDECIDED, reason, of_project(sources, match))
+
+
+def _by_resource(sources: Sources, match: Match, record: TimelineRecord) -> Attribution | None:
+    """Checkout and container steps use what the pipeline's resources or its repository name."""
+    task = record.task
+    if task is not None and task.id.lower() == task_inputs.CHECKOUT:
+        steps = definition.matching(sources.steps, record)
+        found = resources.of_checkout(sources.resources, sources.own_repository, steps, record)
+    elif record.name.startswith("Initialize containers"):
+        found = resources.of_job(sources.pipeline, sources.resources, record)
+    elif task is None or not task_inputs.inputs(task):
+        found = resources.of_download(sources.resources, record)
+    else:
+        return None
+    return _resource(sources, found, match, record)
+
+
+def _resource(
+    sources: Sources, found: list[Resource], match: Match, record: TimelineRecord
+) -> Attribution | None:
+    step = f"Step '{record.name}'"
+    told = {c.id: (c, each) for each in found for c in named.connections(sources, each.connection)}
+    fitting = [(c, each) for c, each in told.values() if named.fits(c, match)]
+    if len(fitting) > 1:
+        apart = identifiers.strongest([c for c, _ in fitting], match)
+        fitting = [(c, each) for c, each in fitting if [c] == [a for a, _ in apart]] or fitting
+    if len(fitting) > 1:
+        candidates = tuple(Candidate(c, f"the pipeline's {each.kind} name it") for c, each in fitting)
+        reason = f"{step} can have used {len(fitting)} connections of the pipeline's resources."
+        return Attribution(None, LinkMethod.UNDECIDED, reason, candidates)
+    if fitting:
+        connection, resource = fitting[0]
+        what = "own repository is reached by it" if resource.alias == resources.SELF else "resources name it"
+        today = _TODAY if sources.is_of_today else ""
+        reason = f"{step} uses it: the pipeline's {what}.{today}"
+        return Attribution(connection, LinkMethod.RESOURCE, reason, proven_use=not today)
+    if found and not told:
+        reason = f"The pipeline's resources name '{found[0].connection}', which this project does not have."
+        return Attribution(None, LinkMethod.UNDECIDED, reason)
+    return None
+
+
+def _handed_over(sources: Sources, step: Step) -> list[Connection]:
+    task = task_inputs.as_task(step.task_id, step.major)
+    return [
+        connection
+        for each in task_inputs.inputs(task)
+        for name in each.names
+        for connection in named.connections(sources, sources.value(step, name), multi=each.multi)
+    ]
+
+
+def _before(sources: Sources, record: TimelineRecord) -> list[Step]:
+    """Return the steps of the record's job before it; all of them when the record is none of them."""
+    steps = sources.steps
+    path = {part.lower() for part in (record.identifier or "").split(".") if part}
+    same = definition.matching(steps, record)
+    jobs = {(s.stage, s.job) for s in same or steps if same or s.job.lower() in path}
+    every = {(s.stage, s.job) for s in steps}
+    if len(jobs or every) != 1:
+        return []
+    job = [s for s in steps if (s.stage, s.job) in (jobs or every)]
+    at = next((index for index, step in enumerate(job) if [step] == same), len(job))
+    return job[:at]
+
+
+def of_project(sources: Sources, match: Match) -> tuple[Candidate, ...]:
+    """Return the project's connections that a message can be about; none when it can be about any."""
+    fitting = [c for c in sources.connections if match.connection_types and named.fits(c, match)]
+    return tuple(Candidate(c, f"a {c.type} connection of this project") for c in fitting)
+
+
+def listed(signs: set[str]) -> str:
+    """Return signs of a connection as a reason repeats them."""
+    return ", ".join(sorted(signs)[:3])
+
+
+def _title(step: Step) -> str:
+    return step.display_name or step.name or step.task

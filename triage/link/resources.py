@@ -1,0 +1,114 @@
+"""The connections that a pipeline's resources and containers name, and which of them a step used."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from triage.domain import TimelineRecord
+    from triage.link.definition import Step
+
+_KINDS = {  # of resource: the key by which its steps call it
+    "repositories": "repository",
+    "containers": "container",
+    "packages": "package",
+    "builds": "build",
+    "webhooks": "webhook",
+}
+_NAMING_KEYS = ("endpoint", "connection", "azureSubscription")
+_MAX_DEPTH = 12
+SELF = "self"  # the pipeline's own repository
+
+
+@dataclass(frozen=True)
+class Resource:
+    """Something a pipeline takes from outside, with the connection that it names."""
+
+    kind: str  # repositories, containers, …
+    alias: str
+    connection: str  # name or GUID
+    name: str = ""  # contoso/lib, an image, …
+
+
+def listed(pipeline: dict[str, Any]) -> list[Resource]:
+    """Return the resources of an expanded pipeline that name a connection."""
+    resources = pipeline.get("resources")
+    if not isinstance(resources, dict):
+        return []
+    return [
+        _resource(kind, str(each.get(alias) or ""), each)
+        for kind, alias in _KINDS.items()
+        for each in resources.get(kind) or []
+        if isinstance(each, dict) and _connection(each)
+    ]
+
+
+def of_checkout(
+    resources: list[Resource], own: Resource | None, steps: list[Step], record: TimelineRecord
+) -> list[Resource]:
+    """Return the repositories that a checkout can be of.
+
+    Azure DevOps calls the step `Checkout contoso/lib@main to s/lib` when a job has several.
+    """
+    known = [*([own] if own else []), *(each for each in resources if each.kind == "repositories")]
+    aliases = {step.inputs.get("repository", SELF).lower() for step in steps}
+    wanted = [each for each in known if each.alias.lower() in aliases] if aliases else known
+    named = [each for each in wanted if each.name and each.name.lower() in record.name.lower()]
+    return named or wanted
+
+
+def of_job(pipeline: dict[str, Any], resources: list[Resource], record: TimelineRecord) -> list[Resource]:
+    """Return the containers that a job starts, its services included; of every job when none fits."""
+    path = {part.lower() for part in (record.identifier or "").split(".") if part}
+    jobs = list(_jobs(pipeline, 0))
+    mine = [job for job in jobs if str(job.get("job") or job.get("deployment")).lower() in path]
+    known = {each.alias.lower(): each for each in resources if each.kind == "containers"}
+    found: list[Resource] = []
+    for job in mine or jobs:
+        services = job.get("services")
+        used = [job.get("container"), *(services.values() if isinstance(services, dict) else [])]
+        for each in used:
+            if isinstance(each, dict):
+                alias = str(each.get("alias") or "").lower()
+                found += [known[alias]] if alias in known else []
+                found += [_resource("containers", "", each)] if _connection(each) else []
+            elif str(each).lower() in known:
+                found.append(known[str(each).lower()])
+    return found or list(known.values())
+
+
+def of_download(resources: list[Resource], record: TimelineRecord) -> list[Resource]:
+    """Return the packages, builds and web hooks whose alias or name the step's own name holds."""
+    words = record.name.lower()
+    return [
+        each
+        for each in resources
+        if each.kind in {"packages", "builds", "webhooks"}
+        and any(text and text.lower() in words for text in (each.alias, each.name))
+    ]
+
+
+def _jobs(node: Any, depth: int) -> Iterator[dict[str, Any]]:
+    if depth > _MAX_DEPTH:
+        return
+    if isinstance(node, list):
+        for each in node:
+            yield from _jobs(each, depth + 1)
+    elif isinstance(node, dict):
+        if "job" in node or "deployment" in node or ("steps" in node and "container" in node):
+            yield node
+            return
+        for key in ("stages", "jobs"):
+            yield from _jobs(node.get(key), depth + 1)
+
+
+def _resource(kind: str, alias: str, told: dict[str, Any]) -> Resource:
+    name = told.get("name") or told.get("image") or told.get("repository") or ""
+    return Resource(kind, alias, _connection(told), str(name) if name != alias else "")
+
+
+def _connection(told: dict[str, Any]) -> str:
+    return next((told[key] for key in _NAMING_KEYS if isinstance(told.get(key), str)), "")
