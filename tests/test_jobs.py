@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sqlmodel import Session, select, update
+from sqlmodel import Session, col, select, update
 
 from triage import db, jobs
 from triage.db import Job
@@ -210,15 +210,31 @@ def test_the_job_of_a_dead_worker_is_taken_over(engine: Engine) -> None:
 def test_a_job_that_kills_its_workers_is_put_in_quarantine(engine: Engine) -> None:
     put(engine)
     claims = 0
-    while jobs.claim(engine, f"worker-{claims}", lease_seconds=-1):
-        claims += 1
-    assert claims == jobs.MAX_CRASHES + 1
-    assert stored(engine).state == State.QUARANTINED
+    while jobs.claim(engine, f"worker-{claims}", lease_seconds=-1) or stored(engine).state == State.RETRYABLE:
+        claims += stored(engine).state == State.RUNNING
+        if stored(engine).state == State.RETRYABLE:
+            change(engine, available_at=db.present(-1))
+    row = stored(engine)
+    assert (row.state, claims, row.crashes) == (State.QUARANTINED, jobs.MAX_CRASHES, jobs.MAX_CRASHES)
+
+
+def test_a_job_that_kills_its_workers_waits_behind_the_others(engine: Engine) -> None:
+    put(engine)
+    for _ in range(2):
+        assert jobs.claim(engine, "dead", lease_seconds=-1)
+    jobs.put(engine, RunRef(PROJECT, 43))
+    assert claimed(engine).run_id == 43
+    assert jobs.claim(engine, "a") is None
+    with Session(engine) as session:
+        row = session.exec(select(Job).where(Job.run_id == 42)).one()
+        assert (row.state, row.crashes, row.lease) == (State.RETRYABLE, 2, None)
 
 
 def test_quarantine_does_not_hold_up_the_next_job(engine: Engine) -> None:
     put(engine)
-    change(engine, state=State.RUNNING, crashes=jobs.MAX_CRASHES, lease="dead", lease_until=db.present(-1))
+    change(
+        engine, state=State.RUNNING, crashes=jobs.MAX_CRASHES - 1, lease="dead", lease_until=db.present(-1)
+    )
     jobs.put(engine, RunRef(PROJECT, 43))
     assert claimed(engine).run_id == 43
 
@@ -308,6 +324,8 @@ def test_exactly_the_finished_states_have_an_end(engine: Engine) -> None:
     for end in ends.values():
         assert end(claimed(engine))
     jobs.put(engine, RunRef(PROJECT, 98))
+    with Session(engine) as session, session.begin():
+        session.exec(update(Job).where(col(Job.run_id) == 98).values(crashes=jobs.MAX_CRASHES - 1))
     while jobs.claim(engine, "dying", lease_seconds=-1):
         pass
     jobs.put(engine, RunRef(PROJECT, 99))

@@ -29,7 +29,7 @@ said = structlog.get_logger()
 _LOOK_SECONDS = 0.5
 _DRAIN_SECONDS = 20.0
 _RESTART_SECONDS, _RESTART_MAX_SECONDS = 0.5, 30.0  # wait before a place is filled again
-_STEADY_SECONDS = 60.0  # who lived so long has not died of starting
+_STEADY_SECONDS = 60.0  # who lived so long, or was at a job, has not died of starting
 _MEGABYTE = 1024 * 1024
 
 
@@ -76,9 +76,12 @@ class _Place:
             self.died(f"was ended: {why}")
 
     def died(self, how: str) -> None:
-        """Let others take its job at once, and plan who comes next."""
-        steady = time.monotonic() - self.started > _STEADY_SECONDS
-        self.failures = 1 if steady else self.failures + 1
+        """Let others take its job at once, and plan who comes next.
+
+        Who dies of a job harms nobody but the job; only who dies of starting is waited for, longer each time.
+        """
+        worked = self.begun.value or time.monotonic() - self.started > _STEADY_SECONDS
+        self.failures = 1 if worked else self.failures + 1
         wait = min(_RESTART_SECONDS * 2 ** (self.failures - 1), _RESTART_MAX_SECONDS)
         self.next_start = time.monotonic() + wait
         self.process = None

@@ -34,6 +34,7 @@ SQLModel.metadata.naming_convention = {
 
 _POOL = {"pool_size": 5, "max_overflow": 15, "pool_timeout": 5, "pool_pre_ping": True}
 _CONNECT_SECONDS = 5
+_LOOK_MILLISECONDS = 5  # who waits to write looks so often
 _LOCKED_SECONDS = 30  # a writer of SQLite waits so long for another
 # Ends what a client that vanished, or a query that never ends, holds up on the server.
 _SESSION = "-c statement_timeout=30s -c lock_timeout=10s -c idle_in_transaction_session_timeout=60s"
@@ -343,8 +344,32 @@ def _use_wal(connection: Any) -> None:
 def _on_sqlite_begin(connection: sa.Connection) -> None:
     # A transaction that reads first and writes later would fail with "database is locked". One that
     # only reads says so, and waits for no writer.
-    reads_only = connection.get_execution_options().get("triage_reads_only")
-    connection.exec_driver_sql("BEGIN" if reads_only else "BEGIN IMMEDIATE")
+    if connection.get_execution_options().get("triage_reads_only"):
+        connection.exec_driver_sql("BEGIN")
+        return
+    # SQLite itself looks ever more seldom whether the other writer is done, in the end ten times a
+    # second; who comes new overtakes who waits long.
+    end = time.monotonic() + _LOCKED_SECONDS
+    connection.exec_driver_sql(f"PRAGMA busy_timeout={_LOOK_MILLISECONDS}")
+    try:
+        while True:
+            try:
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+                return
+            except sa.exc.OperationalError as error:
+                if not _is_busy(error.orig) or time.monotonic() > end:
+                    raise
+    finally:
+        connection.exec_driver_sql(f"PRAGMA busy_timeout={1000 * _LOCKED_SECONDS}")
+
+
+def _is_busy(error: object) -> bool:
+    return isinstance(error, sqlite3.OperationalError) and error.sqlite_errorname == "SQLITE_BUSY"
+
+
+def reader(engine: Engine) -> Engine:
+    """Return the engine for transactions that only read: on SQLite they wait for no writer."""
+    return engine.execution_options(triage_reads_only=True)
 
 
 def one_at_a_time(connection: sa.Connection, what: str) -> None:

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, func, select, update
 
-from triage.db import Effect, Job, now, one_at_a_time, present
+from triage.db import Effect, Job, now, one_at_a_time, present, reader
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 LEASE_SECONDS = 120.0
 MAX_ATTEMPTS = 20  # with the backoff below: about a day and a half
 MAX_CRASHES = 5
+_CRASH_SECONDS = 2.0  # wait after a second crash; doubled by each further one
 _BACKOFF_SECONDS, _BACKOFF_MAX_SECONDS = 5.0, 4 * 3600.0
 
 
@@ -63,26 +64,31 @@ def put(engine: Engine, ref: RunRef, *, marker: str = "") -> bool:
     events may round differently, so a neighbour counts as the same; `stage:…` or `job:…` with the
     attempt while the run goes on; `told:` and the event's second when nothing else is known.
     """
-    key = f"{ref}@{marker}"
-    keys = [key] + [f"{ref}@{int(marker) + off}" for off in (-1, 1) if marker.isdecimal()]
     try:
         with Session(engine) as session, session.begin():
-            one_at_a_time(session.connection(), f"put {ref}")  # a neighbour's key differs from ours
-            if session.exec(select(Job.id).where(col(Job.key).in_(keys))).first() is not None:
-                return False
-            session.add(
-                Job(
-                    key=key,
-                    kind=ref.kind,
-                    project=ref.project,
-                    run_id=ref.id,
-                    environment_id=ref.environment_id,
-                    turn=_turn(session, ref.project),
-                    available_at=present(),
-                )
-            )
+            return put_within(session, ref, marker=marker)
     except IntegrityError:  # told twice at the same moment
         return False
+
+
+def put_within(session: Session, ref: RunRef, *, marker: str = "") -> bool:
+    """Keep a run in the caller's transaction. Who keeps several sorts them, lest two wait for each other."""
+    key = f"{ref}@{marker}"
+    keys = [key] + [f"{ref}@{int(marker) + off}" for off in (-1, 1) if marker.isdecimal()]
+    one_at_a_time(session.connection(), f"put {ref}")  # a neighbour's key differs from ours
+    if session.exec(select(Job.id).where(col(Job.key).in_(keys))).first() is not None:
+        return False
+    session.add(
+        Job(
+            key=key,
+            kind=ref.kind,
+            project=ref.project,
+            run_id=ref.id,
+            environment_id=ref.environment_id,
+            turn=_turn(session, ref.project),
+            available_at=present(),
+        )
+    )
     return True
 
 
@@ -146,8 +152,9 @@ def _turn(session: Session, project: str) -> int:
 def claim(engine: Engine, worker: str, *, lease_seconds: float = LEASE_SECONDS) -> Job | None:
     """Take the next job under a lease, None when nothing waits.
 
-    A job whose lease has run out took its worker down: that counts as a crash, and after
-    MAX_CRASHES the job is put in quarantine instead.
+    A job whose lease has run out took its worker down: that counts as a crash. It may have been the
+    machine, so it is tried again at once; after that it waits behind others, and after MAX_CRASHES it is
+    put in quarantine.
     """
     while True:
         with Session(engine, expire_on_commit=False) as session, session.begin():
@@ -162,10 +169,15 @@ def claim(engine: Engine, worker: str, *, lease_seconds: float = LEASE_SECONDS) 
                 return None
             if job.state == State.RUNNING:
                 job.crashes += 1
-            if job.crashes > MAX_CRASHES:
-                job.state, job.lease, job.finished_at = State.QUARANTINED, None, now()
-                job.error = f"Took its worker down {job.crashes} times."
-                continue
+                if job.crashes >= MAX_CRASHES:
+                    job.state, job.lease, job.finished_at = State.QUARANTINED, None, now()
+                    job.error = f"Took its worker down {job.crashes} times."
+                    continue
+                if job.crashes > 1:
+                    job.state, job.lease, job.lease_until = State.RETRYABLE, None, None
+                    job.available_at = present(_CRASH_SECONDS * 2.0 ** (job.crashes - 2))
+                    job.error = f"Took its worker down {job.crashes} times; tried again later."
+                    continue
             # New for each claim, so that not even the same worker can write under a lease it lost.
             job.state, job.lease = State.RUNNING, f"{worker}/{uuid.uuid4().hex[:8]}"
             job.lease_until = present(lease_seconds)
@@ -236,7 +248,7 @@ def replay(engine: Engine, job_id: int) -> bool:
 
 def beside(engine: Engine, job: Job, limit: int) -> list[int]:
     """Return the runs of a job's project that come next, to be read in one request with it."""
-    with Session(engine) as session:
+    with Session(reader(engine)) as session:
         query = (
             select(Job.run_id)
             .where(Job.project == job.project, Job.kind == Kind.BUILD, col(Job.state) == State.AVAILABLE)
@@ -265,7 +277,7 @@ def about(job: Job) -> str:
 def unfinished(engine: Engine, *, within_seconds: float = 120.0) -> int:
     """Return how many jobs run, or are to run so soon."""
     soon = col(Job.available_at) <= present(within_seconds)
-    with Session(engine) as session:
+    with Session(reader(engine)) as session:
         return session.exec(select(func.count()).where(col(Job.finished_at).is_(None), soon)).one()
 
 

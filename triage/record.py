@@ -11,7 +11,7 @@ import msgspec
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, func, select, update
 
-from triage import acts, domain, jobs, plan, renewal
+from triage import acts, db, domain, jobs, plan, renewal
 from triage.db import Effect, FindingRow, Incident, Job, TriagedRun, now
 
 if TYPE_CHECKING:
@@ -38,9 +38,12 @@ def run(engine: Engine, seen: Run, *, logs_read: int, conclusion: str) -> None:
 
 def _run(engine: Engine, seen: Run, logs_read: int, conclusion: str) -> None:
     with Session(engine) as session, session.begin():
-        row = _run_row(session, seen)
-        row.result, row.finished_at = seen.result, seen.finished_at
-        row.logs_read, row.conclusion, row.triaged_at = logs_read, conclusion, now()
+        _conclude(_run_row(session, seen), seen, logs_read=logs_read, conclusion=conclusion)
+
+
+def _conclude(row: TriagedRun, seen: Run, *, logs_read: int, conclusion: str) -> None:
+    row.result, row.finished_at = seen.result, seen.finished_at
+    row.logs_read, row.conclusion, row.triaged_at = logs_read, conclusion, now()
 
 
 def finding(
@@ -75,7 +78,9 @@ def _finding(
         _join(session, incident, run_row, row, policy)
 
 
-def again(engine: Engine, seen: Run, earlier: Sequence[FindingRow], *, policy: plan.Policy) -> bool:
+def again(
+    engine: Engine, seen: Run, earlier: Sequence[FindingRow], *, conclusion: str, policy: plan.Policy
+) -> bool:
     """Keep that a run failed as an earlier one did. False when an incident is no longer open.
 
     `earlier` are findings of open incidents whose fingerprints the run's timeline shows again.
@@ -88,6 +93,7 @@ def again(engine: Engine, seen: Run, earlier: Sequence[FindingRow], *, policy: p
         if len(open_now) < len(ids):
             session.rollback()
             return False
+        _conclude(run_row, seen, logs_read=0, conclusion=conclusion)
         for row in earlier:
             copy = FindingRow(**row.model_dump(exclude={"id", "found_at", "fingerprint", "log_url"}))
             copy.run_row = run_row.id or 0
@@ -102,7 +108,7 @@ def same_cause(engine: Engine, fingerprints: Sequence[str]) -> list[FindingRow] 
     to use another connection, whose credential has expired as well.
     """
     found = []
-    with Session(engine, expire_on_commit=False) as session:
+    with Session(db.reader(engine), expire_on_commit=False) as session:
         for fingerprint in dict.fromkeys(fingerprints):
             query = (
                 select(FindingRow)
@@ -151,7 +157,7 @@ def begin_telling(engine: Engine, incident_id: int, number: int) -> None:
 
 def news(engine: Engine, incident_id: int) -> tuple[Incident, plan.News] | None:
     """Return an incident with what its people have not been told, None when it has no finding to tell."""
-    with Session(engine, expire_on_commit=False) as session:
+    with Session(db.reader(engine), expire_on_commit=False) as session:
         incident = session.get(Incident, incident_id)
         if incident is None or not incident.snapshot:
             return None

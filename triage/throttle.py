@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select, update
 
-from triage.db import Throttle, now
+from triage.db import Throttle, now, reader
 from triage.errors import Snooze
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class SharedGate:
     """The gate of an organisation, kept in the database. `stopping` ends any wait."""
 
     def __init__(self, engine: Engine, organization_url: str, stopping: threading.Event) -> None:
-        self._reader = engine.execution_options(triage_reads_only=True)
+        self._reader = reader(engine)
         self._engine = engine
         self._organization = organization_url.lower()
         self._stopping = stopping

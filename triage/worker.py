@@ -49,7 +49,7 @@ _HEARTBEAT_SECONDS = 30.0
 _DRAIN_SECONDS = 20.0
 _ROUNDS_SECONDS = 10.0
 _AHEAD_SECONDS = 30.0
-_AHEAD_MIN, _AHEAD_MAX = 8, 99  # runs that wait beside one; fewer are not worth a request of their own
+_AHEAD_MAX = 99  # runs that wait beside one
 
 
 @dataclass(frozen=True)
@@ -171,10 +171,9 @@ def _known_cause(engine: Engine, known: Knowledge, run: Run, step_logs: Sequence
     if not seen or None in seen:
         return ""
     earlier = record.same_cause(engine, [plan.fingerprint(run, each) for each in seen if each])
-    if earlier is None or not record.again(engine, run, earlier, policy=known.policy):
-        return ""
     said = f"Failed as other runs of its pipeline do, by what its timeline says: {seen[0].match.title}."  # type: ignore[union-attr]
-    record.run(engine, run, logs_read=0, conclusion=said)
+    if earlier is None or not record.again(engine, run, earlier, conclusion=said, policy=known.policy):
+        return ""
     return said
 
 
@@ -237,6 +236,7 @@ class Worker(threading.Thread):
         self.on_job: Callable[[bool], None] = lambda _: None  # told when a job begins and when it ends
         self.next_rounds = 0.0
         self.ahead = _Ahead(engine)
+        self.heartbeat = _Heartbeat(engine)
 
     def run(self) -> None:
         """Work until `stopping` is set; a job that has been begun is finished."""
@@ -261,7 +261,7 @@ class Worker(threading.Thread):
     def handle(self, door: azdo.Door, job: Job) -> None:
         """Triage one job and write down how it ended."""
         said = log.bind(job=job.key, worker=self.id)
-        with _Heartbeat(self.engine, job):
+        with self.heartbeat.of(job):
             try:
                 outcome = self.carry_out(door, job)
                 jobs.complete(self.engine, job, outcome)
@@ -345,7 +345,7 @@ class _Ahead:
         if found := self.read.pop(str(ref), None):
             return found
         numbers = jobs.beside(self.engine, job, _AHEAD_MAX) if ref.kind == "build" else []
-        if len(numbers) < _AHEAD_MIN:
+        if not numbers:
             return door.run(ref)
         runs = door.runs(ref.project, [ref.id, *numbers])
         self.read = {str(run.ref): run for run in runs if run.status == "completed"}
@@ -354,27 +354,43 @@ class _Ahead:
 
 
 class _Heartbeat:
-    """Keeps a job's lease alive while it is worked on."""
+    """Keeps the lease of the job that is worked on alive.
 
-    def __init__(self, engine: Engine, job: Job) -> None:
+    One thread does so for all jobs of a worker: in a storm a job takes less time than starting a thread.
+    """
+
+    def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        self.job = job
-        self.done = threading.Event()
-        self.thread = threading.Thread(target=self._beat, daemon=True)
+        self.guard = threading.Lock()
+        self.job: Job | None = None
+        self.thread: threading.Thread | None = None
 
-    def __enter__(self) -> None:
-        self.thread.start()
-
-    def __exit__(self, *_: object) -> None:
-        self.done.set()
-        self.thread.join()
+    @contextmanager
+    def of(self, job: Job) -> Iterator[None]:
+        """Keep a job's lease alive for as long as the context lasts."""
+        with self.guard:
+            self.job = job
+            if self.thread is None:
+                self.thread = threading.Thread(target=self._beat, name="triage-heartbeat", daemon=True)
+                self.thread.start()
+        try:
+            yield
+        finally:
+            with self.guard:
+                self.job = None
 
     def _beat(self) -> None:
-        while not self.done.wait(_HEARTBEAT_SECONDS):
+        while True:
+            time.sleep(_HEARTBEAT_SECONDS)
+            with self.guard:
+                job = self.job
+                if job is None:  # the next one starts another
+                    self.thread = None
+                    return
             try:
-                jobs.extend(self.engine, self.job)
+                jobs.extend(self.engine, job)
             except SQLAlchemyError:
-                log.warning("a lease could not be extended; the database may be away", job=self.job.key)
+                log.warning("a lease could not be extended; the database may be away", job=job.key)
 
 
 @contextmanager

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import threading
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session
 
 from triage import jobs
@@ -11,38 +14,113 @@ from triage.db import Delivery
 from triage.intake.events import Notice, parse
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sqlalchemy.engine import Engine
+
+    Source = Literal["hook", "service-bus"]
+
+_TOGETHER_MAX = 100
 
 
 def store(
-    engine: Engine,
-    body: bytes | None,
-    organization_url: str,
-    *,
-    source: Literal["hook", "service-bus"] = "hook",
+    engine: Engine, body: bytes | None, organization_url: str, *, source: Source = "hook"
 ) -> dict[str, str]:
     """Keep an event durably and queue the run it tells of. Returns what became of it.
 
     A body that could not be taken whole is None.
     """
-    if body is None:
-        notice = Notice("refused", "The body is too large, compressed or broke off.")
-    else:
-        notice = parse(body, organization_url)
+    return Keeper(engine, source=source).store(body, organization_url)
+
+
+@dataclass
+class _Told:
+    """An event whose sender waits for it to be kept."""
+
+    notice: Notice
+    outcome: str = ""  # "" until it is kept
+    error: Exception | None = None
+
+    @property
+    def is_over(self) -> bool:
+        return bool(self.outcome) or self.error is not None
+
+
+class Keeper:
+    """Keeps events; those that come while a transaction is written are kept together by the next one.
+
+    In a storm each event by itself would wait for the disk, and for every other event.
+    """
+
+    def __init__(self, engine: Engine, *, source: Source = "hook") -> None:
+        self._engine = engine
+        self._source = source
+        self._guard = threading.Lock()
+        self._writing = threading.Lock()
+        self._waiting: list[_Told] = []
+
+    def store(self, body: bytes | None, organization_url: str) -> dict[str, str]:
+        """Keep an event, as the function of this name does."""
+        if body is None:
+            notice = Notice("refused", "The body is too large, compressed or broke off.")
+        else:
+            notice = parse(body, organization_url)
+        return {"outcome": self._keep(notice), "reason": notice.reason}
+
+    def _keep(self, notice: Notice) -> str:
+        mine = _Told(notice)
+        with self._guard:
+            self._waiting.append(mine)
+        while not mine.is_over:
+            with self._writing:
+                if not mine.is_over:
+                    self._write(self._next())
+        if mine.error is not None:
+            raise mine.error
+        return mine.outcome
+
+    def _next(self) -> list[_Told]:
+        with self._guard:
+            taken, self._waiting = self._waiting[:_TOGETHER_MAX], self._waiting[_TOGETHER_MAX:]
+        return taken
+
+    def _write(self, told: list[_Told]) -> None:
+        try:
+            try:
+                outcomes = self._kept([each.notice for each in told])
+            except IntegrityError:  # another receiver is told the same at this moment
+                outcomes = [outcome for each in told for outcome in self._kept([each.notice])]
+        except Exception as error:  # noqa: BLE001 - each sender is told
+            for each in told:
+                each.error = error
+        else:
+            for each, outcome in zip(told, outcomes, strict=True):
+                each.outcome = outcome
+
+    def _kept(self, notices: Sequence[Notice]) -> list[str]:
+        """Keep events in one transaction. Returns what became of each."""
+        outcomes = [""] * len(notices)
+        order = sorted(range(len(notices)), key=lambda number: str(notices[number].ref))
+        with Session(self._engine) as session, session.begin():
+            for number in order:
+                outcomes[number] = _keep(session, notices[number], self._source)
+        return outcomes
+
+
+def _keep(session: Session, notice: Notice, source: Source) -> str:
     outcome: str = notice.kind
     if notice.ref is not None:
-        outcome = "queued" if jobs.put(engine, notice.ref, marker=notice.marker) else "duplicate"
-    with Session(engine) as session, session.begin():
-        session.add(
-            Delivery(
-                source=source,
-                event_type=notice.event_type,
-                event_id=notice.event_id,
-                subscription_id=notice.subscription_id,
-                notification_id=notice.notification_id,
-                outcome=outcome,
-                reason=notice.reason,
-                run_key=str(notice.ref) if notice.ref else "",
-            )
+        outcome = "queued" if jobs.put_within(session, notice.ref, marker=notice.marker) else "duplicate"
+    session.add(
+        Delivery(
+            source=source,
+            event_type=notice.event_type,
+            event_id=notice.event_id,
+            subscription_id=notice.subscription_id,
+            notification_id=notice.notification_id,
+            outcome=outcome,
+            reason=notice.reason,
+            run_key=str(notice.ref) if notice.ref else "",
         )
-    return {"outcome": outcome, "reason": notice.reason}
+    )
+    return outcome

@@ -18,7 +18,7 @@ from starlette.requests import ClientDisconnect
 
 from triage import intake
 from triage.errors import UsageError
-from triage.intake import deliveries
+from triage.intake.deliveries import Keeper
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,6 +46,7 @@ def router(settings: Settings, engine: Engine, forward: Forward | None = None) -
             "or hook.header_value for a secret header, and give Azure DevOps the same value."
         )
     routes = APIRouter()
+    keeper = Keeper(engine)
 
     @routes.post("/hooks/azure-devops")
     @routes.post("/hooks/azure-devops/")  # a redirect would put the subscription on probation
@@ -59,7 +60,7 @@ def router(settings: Settings, engine: Engine, forward: Forward | None = None) -
         try:
             with anyio.fail_after(_STORE_SECONDS):
                 notice = await anyio.to_thread.run_sync(
-                    _keep, settings, engine, forward, body, abandon_on_cancel=True
+                    _keep, keeper, forward, body, settings.azure_devops.url, abandon_on_cancel=True
                 )
         except Exception:  # whatever it is: nothing is stored, so it must come again
             log.exception("event not stored; Azure DevOps is asked to send it again")
@@ -98,14 +99,13 @@ def authentic(request: Request, hook: Hook) -> bool:
     return any(proven)
 
 
-def _keep(settings: Settings, engine: Engine, forward: Forward | None, body: bytes | None) -> dict[str, str]:
+def _keep(keeper: Keeper, forward: Forward | None, body: bytes | None, url: str) -> dict[str, str]:
     """Keep an event where it is safe and return what became of it; one that is no event stays here."""
-    url = settings.azure_devops.url
     if forward is not None and body is not None:
         is_event = intake.parse(body, url).kind != "refused"
         if is_event and forward(body):
             return {"outcome": "forwarded", "reason": ""}
-    return deliveries.store(engine, body, url)
+    return keeper.store(body, url)
 
 
 def _basic(header: str) -> bytes:

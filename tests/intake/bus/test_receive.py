@@ -88,7 +88,7 @@ def test_a_lock_lost_during_the_commit_is_one_job(
 
     def lose(_: object) -> None:
         commits.append(None)
-        if len(commits) == 2:  # the job's was the first, the delivery's is the second
+        if len(commits) == 1:  # of the job and its delivery
             broker.lose_locks(queue.name)
 
     put(broker, queue, failed())
