@@ -138,7 +138,7 @@ def _against_peers(bench: Bench) -> None:
 
 
 def _peers(rules: Sequence[Rule], words: Sequence[str]) -> Iterator[tuple[str, Callable[[str], object]]]:
-    standard = [re.compile(_unnamed(rule.pattern), re.IGNORECASE | re.ASCII) for rule in rules]
+    standard = [found for rule in rules if (found := _standard(rule.pattern)) is not None]
     other = [regex.compile(rule.pattern, regex.IGNORECASE | regex.ASCII) for rule in rules]
     every = re.compile("|".join(each.pattern for each in standard), re.IGNORECASE | re.ASCII)
     yield "each rule on each line, re", partial(_on_lines, standard)
@@ -150,9 +150,15 @@ def _peers(rules: Sequence[Rule], words: Sequence[str]) -> Iterator[tuple[str, C
     yield "one search for each word in the text, find", partial(_words_in_text, words)
 
 
-def _unnamed(pattern: str) -> str:
-    """Return a pattern without names of groups, which the standard library allows only once."""
-    return re.sub(r"(?<!\\)\(\?P?<\w+>", "(?:", pattern)
+def _standard(pattern: str) -> re.Pattern[str] | None:
+    """Return a pattern for the standard library, None for one that it cannot: the peers search for less.
+
+    It allows a group's name only once, and no look-behind of several lengths.
+    """
+    try:
+        return re.compile(re.sub(r"(?<!\\)\(\?P?<\w+>", "(?:", pattern), re.IGNORECASE | re.ASCII)
+    except re.error:
+        return None
 
 
 def _on_lines(patterns: Sequence[regex.Pattern[str] | re.Pattern[str]], text: str) -> int:
