@@ -85,6 +85,7 @@ class TagRun(_OnRun):
     """Mark the run."""
 
     tag: str
+    since: str = ""  # when its incident came back: the run may have been marked as renewed meanwhile
     prefix = "tag"
     name = "run tagged"
     is_of_incident = False
@@ -92,7 +93,7 @@ class TagRun(_OnRun):
     @property
     def about(self) -> str:
         """A run is tagged once, whatever its incident."""
-        return f"{self.run.ref}:{self.tag}"
+        return f"{self.run.ref}:{self.tag}{self.since and '@'}{self.since}"
 
     def __str__(self) -> str:
         """See the module."""
@@ -194,8 +195,14 @@ class ReopenWorkItem(_OnRun):
 
     project: str
     work_item: int
+    since: str  # when its incident came back
     prefix = "item-again"
     name = "work item opened again"
+
+    @property
+    def about(self) -> str:
+        """The run, and which time: the same run may be run again and fail again."""
+        return f"{self.run.ref}@{self.since}"
 
     def __str__(self) -> str:
         """See the module."""
@@ -209,13 +216,14 @@ class EndWorkItem(Act):
     project: str
     work_item: int
     proof: str  # Markdown, one sentence
+    since: str = ""  # when its incident came back
     prefix = "item-end"
     name = "work item ended"
 
     @property
     def about(self) -> str:
         """The proof: an incident that comes back is ended again, by another one."""
-        return hashlib.sha256(self.proof.encode()).hexdigest()[:16]
+        return hashlib.sha256(f"{self.proof}{self.since}".encode()).hexdigest()[:16]
 
     def __str__(self) -> str:
         """See the module."""
@@ -248,6 +256,7 @@ class MarkRenewed(_OnRun):
 
     tag: str  # that goes
     renewed: str  # that comes
+    since: str = ""  # when its incident came back
     prefix = "tag"
     name = "run marked as renewed"
     is_of_incident = False
@@ -255,7 +264,7 @@ class MarkRenewed(_OnRun):
     @property
     def about(self) -> str:
         """A run is marked once, whatever its incident."""
-        return f"{self.run.ref}:{self.renewed}"
+        return f"{self.run.ref}:{self.renewed}{self.since and '@'}{self.since}"
 
     def __str__(self) -> str:
         """See the module."""

@@ -105,7 +105,10 @@ class _Crew(threading.Thread):
         """Look at every place, twice a second."""
         while not self.leaving.wait(_LOOK_SECONDS):
             for place in self.places:
-                place.look()
+                try:
+                    place.look()
+                except Exception:  # noqa: BLE001 - whatever it is: who looks after the others must not end
+                    said.exception("a worker's place could not be looked at; trying again")
 
     def leave(self) -> None:
         """Let every worker finish what it has begun, for a while; then end it."""

@@ -214,6 +214,8 @@ class Incident(SQLModel, table=True):
     checked_at: datetime | None = _time(default=None)  # when triage looked last whether it works again
     closed_at: datetime | None = _time(default=None)
     closed_reason: str = ""  # one sentence: how it is known to work again
+    closed_by_person: bool = False  # who may have meant that it is no such thing: nothing is opened again
+    worked_at: datetime | None = _time(default=None)  # when it was seen to work again
     renewed_by: str = ""  # who changed the connection before it worked again, where that is known
     reopened_at: datetime | None = _time(default=None)  # it came back soon after it was closed
 

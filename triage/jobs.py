@@ -97,7 +97,11 @@ def put_round(engine: Engine, kind: Kind, period_seconds: float) -> bool:
     key = f"{kind}@{int(now().timestamp() // period_seconds)}"
     try:
         with Session(engine) as session, session.begin():
-            if session.exec(select(Job.id).where(Job.key == key)).first() is not None:
+            unfinished = (col(Job.finished_at).is_(None)) & (Job.kind == kind)  # an outage piles none up
+            if (
+                session.exec(select(Job.id).where((col(Job.key) == key) | unfinished).limit(1)).first()
+                is not None
+            ):
                 return False
             session.add(Job(key=key, kind=kind, available_at=present()))
     except IntegrityError:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import structlog
+
 from triage import plan, record, tell
 from triage.db import now
-from triage.errors import Cancel
+from triage.errors import Cancel, Snooze
 from triage.publish import work_item
 from triage.safe import words
 
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from triage.db import Incident, Job
     from triage.domain import Finding
 
+log = structlog.get_logger()
+
 _AT_ONCE = 200  # open incidents that one round looks at, those longest not looked at first
 _SUCCEEDED = {"succeeded", "succeededWithIssues"}
 
@@ -29,6 +33,7 @@ class Proof:
     """How it is known that a credential works again."""
 
     sentence: str  # Markdown
+    worked_at: datetime | None = None
     renewed_by: str = ""  # where it is known
     by_person: bool = False  # somebody closed the work item: nothing is to be said there
 
@@ -38,27 +43,48 @@ def round_of(door: Door, engine: Engine, policy: plan.Policy, job: Job) -> str:
     looked = ended = 0
     for row in record.open_incidents(engine, _AT_ONCE):
         assert row.id is not None  # noqa: S101 - read from the database
+        record.checked(engine, row.id)  # first: one that cannot be looked at is not the first again
         looked += 1
-        found = proven(door, row)
-        record.checked(engine, row.id)
-        if found and record.begin_end(engine, row.id, row.last_failed_at):
-            _end(door, engine, policy, row, found, worker=job.lease or "")
-            ended += 1
-        elif not found and row.state == record.ENDING:  # a crash left it so, and it is not proven any more
+        try:
+            ended += _look(door, engine, policy, row, worker=job.lease or "")
+        except Snooze:
+            raise
+        except Exception as fault:  # noqa: BLE001 - of this one; the others are looked at
             record.keep_open(engine, row.id)
+            log.warning("an incident could not be looked at", incident=row.id, reason=str(fault))
     count = "1 open incident" if looked == 1 else f"{looked} open incidents"
     return f"Looked at {count}; {ended} are over."
 
 
-def proven(door: Door, row: Incident) -> Proof | None:
-    """Return how it is known that an incident is over, None while it is not known."""
+def _look(door: Door, engine: Engine, policy: plan.Policy, row: Incident, *, worker: str) -> bool:
+    """End an incident that is over. Returns whether it was."""
+    assert row.id is not None  # noqa: S101 - read from the database
+    found = proven(door, row, in_digest=record.stands_in_digest(engine, row))
+    if found is None:
+        if row.state == record.ENDING:  # a crash left it so, and it is not proven any more
+            record.keep_open(engine, row.id)
+        return False
+    held = record.begin_end(engine, row.id, row.last_failed_at)
+    if held is None:
+        return False
+    _end(door, engine, policy, held, found, worker=worker)
+    return True
+
+
+def proven(door: Door, row: Incident, *, in_digest: bool = False) -> Proof | None:
+    """Return how it is known that an incident is over, None while it is not known.
+
+    A digest that a person closes says nothing of each credential that it spoke for.
+    """
     opened = record.opened_by(row)
     if opened is None or row.last_failed_at is None:
         return None
     try:
         if opened.connection is None:
-            return _by_pipeline(door, opened, row.last_failed_at) or _by_person(door, row)
-        return _by_use(door, opened, row.last_failed_at) or _by_person(door, row)
+            works = _by_pipeline(door, opened, row.last_failed_at)
+        else:
+            works = _by_use(door, opened, row.last_failed_at)
+        return works if works or in_digest else _by_person(door, row)
     except Cancel:  # the project or the connection is gone, or no longer ours to see
         return None
 
@@ -68,13 +94,14 @@ def _by_use(door: Door, opened: Finding, failed: datetime) -> Proof | None:
     connection, run = opened.connection, opened.run
     assert connection is not None  # noqa: S101 - asked by the caller
     uses = door.execution_history(run.project_id, connection.id, top=20, pages=1)
-    good = [use for use in uses if use.finished_at and use.finished_at > failed and use.result in _SUCCEEDED]
-    bad = [use for use in uses if use.finished_at and use.finished_at > failed and use.result == "failed"]
+    since = [use for use in uses if use.finished_at and (use.started_at or use.finished_at) > failed]
+    good = [use for use in since if use.result in _SUCCEEDED]
     if not good:
         return None
-    first = min(good, key=lambda use: use.finished_at or failed)
-    if any((use.finished_at or failed) > (first.finished_at or failed) for use in bad):
-        return None  # it worked and failed again: another event will tell why
+    first = max(good, key=lambda use: use.finished_at or failed)
+    at = first.finished_at or failed
+    if any(use.result == "failed" and (use.finished_at or failed) > at for use in uses):
+        return None  # something failed since: its own event tells of what
     page = door.run_url(run.project_name, first.owner_id)
     what = f"[run {first.owner_id}]({page})" if first.plan_type == "Build" else f"release {first.owner_id}"
     said = f"{what} used **{words(connection.name)}** and succeeded"
@@ -82,8 +109,8 @@ def _by_use(door: Door, opened: Finding, failed: datetime) -> Proof | None:
     changed = current is not None and current.modified_at is not None and current.modified_at > failed
     if current is not None and changed and current.modified_by is not None:
         who, when = current.modified_by.display_name, _on(current.modified_at)
-        return Proof(f"{_sentence(said)}, after {words(who)} changed the connection on {when}.", who)
-    return Proof(f"{_sentence(said)} on {_on(first.finished_at)}.")
+        return Proof(f"{_sentence(said)}, after {words(who)} changed the connection on {when}.", at, who)
+    return Proof(f"{_sentence(said)} on {_on(at)}.", at)
 
 
 def _by_pipeline(door: Door, opened: Finding, failed: datetime) -> Proof | None:
@@ -96,7 +123,7 @@ def _by_pipeline(door: Door, opened: Finding, failed: datetime) -> Proof | None:
     if not same:
         return None
     what = f"[{words(same[-1].pipeline_name)} {words(same[-1].number)}]({same[-1].url})"
-    return Proof(f"{what} has passed on {_on(same[-1].finished_at)}.")
+    return Proof(f"{what} has passed on {_on(same[-1].finished_at)}.", same[-1].finished_at)
 
 
 def _by_person(door: Door, row: Incident) -> Proof | None:
@@ -115,16 +142,28 @@ def _end(
     opened = record.opened_by(row)
     assert opened is not None  # noqa: S101 - proven
     assert row.id is not None  # noqa: S101
-    for action in plan.after(
+    in_digest = record.stands_in_digest(engine, row)
+    decided = plan.after(
         opened,
         record.broken_runs(engine, row.id),
         incident_tag=row.tag,
-        work_item=None if found.by_person or record.stands_in_digest(engine, row) else row.work_item,
+        work_item=None if in_digest else row.work_item,
         proof=found.sentence,
+        since=row.reopened_at.isoformat() if row.reopened_at else "",
         policy=policy,
-    ):
+    )
+    # That a person has closed the item need not mean that anything works: nobody else is told.
+    for action in () if found.by_person else decided:
         tell.carry_out(door, engine, policy, row.id, action, worker=worker)
-    record.end(engine, row.id, row.last_failed_at, reason=found.sentence, renewed_by=found.renewed_by)
+    record.end(
+        engine,
+        row.id,
+        row.last_failed_at,
+        reason=found.sentence,
+        renewed_by=found.renewed_by,
+        worked_at=found.worked_at,
+        by_person=found.by_person,
+    )
 
 
 def _sentence(text: str) -> str:

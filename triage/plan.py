@@ -88,6 +88,7 @@ class News:
     latest: Run  # that it broke
     newest: int  # finding of all this
     came_back: bool = False  # since its work item was written to: it had been closed
+    since: str = ""  # when it came back, "" when it never did
     earlier: tuple[Earlier, ...] = ()  # times that it had to be renewed before, the last first
 
 
@@ -166,13 +167,14 @@ def decide(
     """Return what to do, in order. An incident has one work item, a pull request one thread of it."""
     page = f"{pages_url}/incidents/{incident_id}"
     # A release cannot be tagged: the SDK knows no such call.
-    tagged = [run for run in news.runs[-_TAGGED_AT_ONCE:] if run.ref.kind == "build"]
-    actions: list[Act] = [TagRun(run, policy.tag) for run in tagged]
+    untold = (*news.runs, news.latest) if news.came_back else news.runs
+    tagged = {str(run.ref): run for run in untold[-_TAGGED_AT_ONCE:] if run.ref.kind == "build"}
+    actions: list[Act] = [TagRun(run, policy.tag, news.since) for run in tagged.values()]
     pipelines = news.pipelines[:_LINKED_AT_ONCE]
     project = news.finding.run.project_id
     due = item_due(news, policy)
     if work_item is not None and news.came_back:
-        actions.append(ReopenWorkItem(news.latest, project, work_item))
+        actions.append(ReopenWorkItem(news.latest, project, work_item, news.since))
     if work_item is None:
         actions.append(
             FileWorkItem(news.finding, news.title, incident_tag, page, pipelines, news.count, news.earlier)
@@ -197,13 +199,19 @@ def after(
     incident_tag: str,
     work_item: int | None,
     proof: str,
+    since: str,
     policy: Policy,
 ) -> tuple[Act, ...]:
-    """Return what to do once a credential works again; `runs` are those it broke, the oldest first."""
+    """Return what to do once a credential works again.
+
+    `runs` are those that it alone broke, the oldest first; `since` is when its incident came back, "" when
+    it never did.
+    """
     project = finding.run.project_id
-    actions: list[Act] = [EndWorkItem(project, work_item, proof)] if work_item is not None else []
+    actions: list[Act] = [EndWorkItem(project, work_item, proof, since)] if work_item is not None else []
     actions += [EndThread(replace(finding, run=run), incident_tag) for run in _pull_requests(runs)]
-    actions += [MarkRenewed(run, policy.tag, RENEWED) for run in runs[-_TAGGED_AT_ONCE:]]
+    tagged = [run for run in runs[-_TAGGED_AT_ONCE:] if run.ref.kind == "build"]
+    actions += [MarkRenewed(run, policy.tag, RENEWED, since) for run in tagged]
     newest = {run.pipeline_id: run for run in runs if run.ref.kind == "build"}
     again = list(newest.values())[-policy.rerun_pipelines :] if policy.rerun_pipelines else []
     return (*actions, *(RerunStages(run) for run in again))

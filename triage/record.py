@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import msgspec
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, func, select, update
 
 from triage import acts, db, domain, jobs, plan, renewal
@@ -69,10 +71,17 @@ def _finding(
         held = select(Incident).where(Incident.key == plan.incident_key(found)).with_for_update()
         incident = session.exec(held).first()
         if incident is None:
-            incident = _came_back(session, found, tag, policy) or _incident(found, tag=tag, title=title)
+            over = _lately_closed(session, tag, policy)
+            if over is not None and _failed_before(found.run, over):
+                _join_closed(session, over, _finding_row(found, run_row, over.id))
+                return
+            incident = _incident(found, tag=tag, title=title) if over is None else over
+            if over is not None:
+                _open_again(session, over, found)
             session.add(incident)
             session.flush()
-        incident.snapshot = incident.snapshot or _as_json(found)
+        if opened_by(incident) is None:
+            incident.snapshot = _as_json(found)
         row = _finding_row(found, run_row, incident.id)
         row.fingerprint = fingerprint
         _join(session, incident, run_row, row, policy)
@@ -159,7 +168,8 @@ def news(engine: Engine, incident_id: int) -> tuple[Incident, plan.News] | None:
     """Return an incident with what its people have not been told, None when it has no finding to tell."""
     with Session(db.reader(engine), expire_on_commit=False) as session:
         incident = session.get(Incident, incident_id)
-        if incident is None or not incident.snapshot:
+        opened = opened_by(incident) if incident is not None else None
+        if incident is None or opened is None:
             return None
         of_this = FindingRow.incident_id == incident_id
         newest = session.exec(select(func.max(FindingRow.id)).where(of_this)).one() or 0
@@ -186,7 +196,6 @@ def news(engine: Engine, incident_id: int) -> tuple[Incident, plan.News] | None:
             .join(FindingRow, col(FindingRow.run_row) == col(TriagedRun.id))
             .where(FindingRow.id == newest)
         ).one()
-        opened = msgspec.json.decode(incident.snapshot, type=domain.Finding)
         return incident, plan.News(
             finding=opened,
             title=incident.title,
@@ -198,6 +207,7 @@ def news(engine: Engine, incident_id: int) -> tuple[Incident, plan.News] | None:
             latest=next(_runs([latest] if latest else []), opened.run),
             newest=newest,
             came_back=_has_come_back(incident),
+            since=incident.reopened_at.isoformat() if incident.reopened_at else "",
             earlier=_earlier(session, incident) if incident.work_item is None else (),
         )
 
@@ -251,17 +261,27 @@ def stands_in_digest(engine: Engine, row: Incident) -> bool:
 
 
 def opened_by(row: Incident) -> Finding | None:
-    """Return the finding that opened an incident, None for one that an older triage opened."""
-    return msgspec.json.decode(row.snapshot, type=domain.Finding) if row.snapshot else None
+    """Return the finding that opened an incident, None for one that another version of triage wrote."""
+    try:
+        return msgspec.json.decode(row.snapshot, type=domain.Finding) if row.snapshot else None
+    except msgspec.ValidationError:
+        return None
 
 
 def broken_runs(engine: Engine, incident_id: int) -> tuple[Run, ...]:
-    """Return the runs that an incident broke, the newest five hundred, the oldest first."""
+    """Return the runs that an incident alone broke, the newest five hundred, the oldest first."""
+    other = aliased(FindingRow)
+    elsewhere = (
+        select(other.id)
+        .join(Incident, col(Incident.id) == col(other.incident_id))
+        .where(other.run_row == TriagedRun.id, other.incident_id != incident_id, Incident.state != CLOSED)
+        .exists()
+    )
     with Session(engine) as session:
         rows = session.exec(
             select(TriagedRun.snapshot)
             .join(FindingRow, col(FindingRow.run_row) == col(TriagedRun.id))
-            .where(FindingRow.incident_id == incident_id, TriagedRun.snapshot != "")
+            .where(FindingRow.incident_id == incident_id, TriagedRun.snapshot != "", ~elsewhere)
             .order_by(col(FindingRow.id).desc())
             .limit(_TOLD_AT_ONCE)
         ).all()
@@ -274,19 +294,23 @@ def checked(engine: Engine, incident_id: int) -> None:
         session.exec(update(Incident).where(col(Incident.id) == incident_id).values(checked_at=now()))
 
 
-def begin_end(engine: Engine, incident_id: int, last_failed_at: datetime | None) -> bool:
-    """Hold back tellings while an incident is ended; False when it has failed again meanwhile."""
-    with Session(engine) as session, session.begin():
-        done = session.exec(
-            update(Incident)
-            .where(
-                col(Incident.id) == incident_id,
-                col(Incident.state) != CLOSED,
-                col(Incident.last_failed_at) == last_failed_at,
-            )
-            .values(state=ENDING)
-        )
-        return bool(done.rowcount)
+def begin_end(engine: Engine, incident_id: int, last_failed_at: datetime | None) -> Incident | None:
+    """Hold back tellings while an incident is ended, and return it as it stands.
+
+    None when it has failed again meanwhile, or while its people are just being told of it.
+    """
+    telling = select(Job.id).where(
+        Job.incident_id == incident_id, Job.kind == jobs.Kind.INCIDENT, Job.state == jobs.State.RUNNING
+    )
+    with Session(engine, expire_on_commit=False) as session, session.begin():
+        held = select(Incident).where(Incident.id == incident_id).with_for_update()
+        incident = session.exec(held).one()
+        if incident.state == CLOSED or incident.last_failed_at != last_failed_at:
+            return None
+        if session.exec(telling.limit(1)).first() is not None:
+            return None
+        incident.state = ENDING
+    return incident
 
 
 def keep_open(engine: Engine, incident_id: int) -> None:
@@ -297,17 +321,26 @@ def keep_open(engine: Engine, incident_id: int) -> None:
 
 
 def end(
-    engine: Engine, incident_id: int, last_failed_at: datetime | None, *, reason: str, renewed_by: str
+    engine: Engine,
+    incident_id: int,
+    last_failed_at: datetime | None,
+    *,
+    reason: str,
+    renewed_by: str = "",
+    worked_at: datetime | None = None,
+    by_person: bool = False,
 ) -> None:
     """Close an incident; one that has failed again meanwhile is open, and its people are told so."""
     with Session(engine) as session, session.begin():
         incident = session.exec(select(Incident).where(Incident.id == incident_id).with_for_update()).one()
         if incident.last_failed_at != last_failed_at:
-            incident.state, incident.reopened_at = OPEN, now()
+            incident.state = OPEN
+            incident.reopened_at = None if by_person else now()
             jobs.put_telling(session, incident, timedelta(0))
             return
         incident.state, incident.closed_at = CLOSED, now()
         incident.closed_reason, incident.renewed_by = reason, renewed_by
+        incident.worked_at, incident.closed_by_person = worked_at, by_person
         incident.key = f"closed:{incident.id}:{incident.key}"
 
 
@@ -330,8 +363,8 @@ def _has_item(session: Session, row: Incident) -> bool:
     return session.exec(filed.limit(1)).first() is not None
 
 
-def _came_back(session: Session, found: Finding, tag: str, policy: plan.Policy) -> Incident | None:
-    """Return the incident of this credential that was closed a short while ago, open again."""
+def _lately_closed(session: Session, tag: str, policy: plan.Policy) -> Incident | None:
+    """Return the incident of a credential that was closed a short while ago, its row held."""
     query = (
         select(Incident)
         .where(
@@ -342,14 +375,30 @@ def _came_back(session: Session, found: Finding, tag: str, policy: plan.Policy) 
         .order_by(col(Incident.id).desc())
         .with_for_update()
     )
-    incident = session.exec(query).first()
-    if incident is not None:
-        incident.key, incident.state = plan.incident_key(found), OPEN
-        incident.closed_at, incident.reopened_at = None, now()
-        incident.snapshot = _as_json(found)
-        if incident.work_item is not None and not _has_item(session, incident):
-            incident.work_item = incident.work_item_url = incident.item_at = None  # it was a digest's
-    return incident
+    return session.exec(query.limit(1)).first()
+
+
+def _failed_before(seen: Run, over: Incident) -> bool:
+    """Return whether a run that is only read now had ended before the credential worked again."""
+    return seen.finished_at is not None and over.worked_at is not None and seen.finished_at <= over.worked_at
+
+
+def _join_closed(session: Session, over: Incident, row: FindingRow) -> None:
+    """Add a finding to an incident that stays closed; nobody is told of it any more."""
+    known = select(FindingRow.id).where(FindingRow.run_row == row.run_row, FindingRow.incident_id == over.id)
+    if session.exec(known.limit(1)).first() is None:
+        over.run_count += 1
+        session.add(row)
+
+
+def _open_again(session: Session, over: Incident, found: Finding) -> None:
+    over.key, over.state = plan.incident_key(found), OPEN
+    # What a person has closed stays so; they are told once that it goes on.
+    over.reopened_at = None if over.closed_by_person else now()
+    over.closed_at, over.closed_reason = None, ""
+    over.snapshot = _as_json(found)
+    if over.work_item is not None and not _has_item(session, over):
+        over.work_item = over.work_item_url = over.item_at = None  # it was a digest's
 
 
 def work_item(engine: Engine, incident_id: int, said: plan.News, *, number: int, url: str) -> None:
@@ -389,6 +438,8 @@ def _join(
         select(FindingRow.rule).where(FindingRow.run_row == run_row.id, FindingRow.incident_id == incident.id)
     ).all()
     if row.rule in of_run:
+        if _has_come_back(incident):  # the same run, run again after it had worked
+            jobs.put_telling(session, incident, policy.group_wait)
         return
     of_pipeline = select(FindingRow.id).where(
         FindingRow.incident_id == incident.id, FindingRow.pipeline_id == run_row.pipeline_id
@@ -429,7 +480,8 @@ def _run_row(session: Session, seen: Run) -> TriagedRun:
 def _runs(snapshots: Iterable[str]) -> Iterator[Run]:
     """Yield the runs of snapshots, each once."""
     for snapshot in dict.fromkeys(snapshots):
-        yield msgspec.json.decode(snapshot, type=domain.Run)
+        with suppress(msgspec.ValidationError):  # another version of triage wrote it
+            yield msgspec.json.decode(snapshot, type=domain.Run)
 
 
 def _as_json(value: Run | Finding) -> str:

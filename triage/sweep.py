@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+import structlog
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session
 
 from triage import jobs
 from triage.db import Cursor, Delivery, now
-from triage.errors import UsageError
+from triage.errors import AccessRefused, Cancel, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
     from triage.azdo import Door
     from triage.config import Sweep as SweepSettings
+
+log = structlog.get_logger()
 
 _OVERLAP = timedelta(minutes=10)  # a run may be listed after others that ended later
 
@@ -32,11 +35,14 @@ class Swept:
     projects: int
     failed: int  # runs
     missed: int  # of which no event told
+    refused: int = 0  # projects that triage may not look at
 
     def __str__(self) -> str:
         """Return it as one sentence."""
         where = "1 project" if self.projects == 1 else f"{self.projects} projects"
-        return f"Looked at {where}: {self.failed} failed runs, of which {self.missed} were not known."
+        refused = f" {self.refused} projects may not be looked at: Build (read)." if self.refused else ""
+        found = f"{self.failed} failed runs, of which {self.missed} were not known."
+        return f"Looked at {where}: {found}{refused}"
 
 
 def round_of(door: Door, engine: Engine, settings: SweepSettings) -> Swept:
@@ -65,18 +71,25 @@ def sweep(
     are, so that what a crash cuts off is swept again. Raises UsageError for a project that is not there.
     """
     until = now() - grace
-    failed = missed = 0
+    failed = missed = refused = 0
     projects = _chosen(door.projects(), only)
-    for project_id, _ in projects:
+    for project_id, name in projects:
         begin = since or _cursor(engine, project_id) or until - first
-        for run in door.failed_runs(project_id, begin - _OVERLAP, until):
-            failed += 1
-            marker = str(int(run.finished_at.timestamp())) if run.finished_at else ""
-            if jobs.put(engine, run.ref, marker=marker):
-                missed += 1
-                _note(engine, str(run.ref))
+        try:
+            for run in door.failed_runs(project_id, begin - _OVERLAP, until):
+                failed += 1
+                marker = str(int(run.finished_at.timestamp())) if run.finished_at else ""
+                if jobs.put(engine, run.ref, marker=marker):
+                    missed += 1
+                    _note(engine, str(run.ref))
+        except (Cancel, AccessRefused) as refusal:  # of this one; the others are swept
+            refused += 1
+            log.warning("a project may not be swept", project=name, reason=str(refusal))
+            continue
         _keep(engine, project_id, until)
-    return Swept(len(projects), failed, missed)
+    if projects and refused == len(projects):
+        raise AccessRefused("Azure DevOps lets triage sweep no project. It needs Build (read) in each.")
+    return Swept(len(projects), failed, missed, refused)
 
 
 def _chosen(projects: Sequence[tuple[str, str]], only: Sequence[str]) -> list[tuple[str, str]]:

@@ -37,7 +37,8 @@ def incident(door: Door, engine: Engine, policy: plan.Policy, pages_url: str, jo
         return "The incident is over."
     did, wrote = _tell(door, engine, policy, pages_url, job, row, news)
     record.told(engine, job.incident_id, news, work_item=wrote)
-    later = None if wrote else plan.item_due(news, policy)
+    # A digest is never due: it does not hear of each credential that it speaks for.
+    later = None if wrote or record.stands_in_digest(engine, row) else plan.item_due(news, policy)
     if later is not None:
         record.tell_later(engine, job.incident_id, later)
     runs = "1 run" if news.count == 1 else f"{news.count} runs"

@@ -13,7 +13,7 @@ from tests import findings
 from tests.publish.conftest import POLICY, Stage
 from triage import db, jobs, mend, plan, publish, record, tell
 from triage.db import Incident
-from triage.sandbox.organisation import wire_time
+from triage.sandbox.organisation import Fault, wire_time
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
@@ -218,3 +218,64 @@ def test_a_digest_stays_open_for_the_others_that_it_speaks_for(engine: Engine, s
     used(stage, LATER)
     assert "1 are over" in look(engine, stage, thrifty)
     assert [item["fields"]["System.State"] for item in stage.project.work_items.values()] == ["New", "New"]
+
+
+def test_a_run_that_is_read_only_after_the_renewal_opens_nothing_again(engine: Engine, stage: Stage) -> None:
+    broke(engine, stage, stage.finding())
+    used(stage, LATER)
+    look(engine, stage)
+    late = stage.finding(findings.run(42, finished_at=LATER - timedelta(minutes=5)))
+    tag = plan.incident_tag(stage.organisation.url, plan.incident_key(late))
+    record.finding(engine, late, tag=tag, title="", fingerprint="", policy=PROMPT)
+    incident = the_incident(engine)
+    assert (incident.state, incident.run_count) == ("closed", 2)
+    assert the_item(stage)["fields"]["System.State"] == "Closed"
+
+
+def test_the_same_run_run_again_and_failing_again_opens_its_item_again(engine: Engine, stage: Stage) -> None:
+    broke(engine, stage, stage.finding())
+    used(stage, LATER)
+    look(engine, stage)
+    broke(engine, stage, stage.finding(findings.run(41, finished_at=LATER + timedelta(hours=1))))
+    assert the_item(stage)["fields"]["System.State"] == "Active"
+    assert "expired-credential" in stage.project.build_tags[41]
+
+
+def test_an_item_that_a_person_closed_is_not_opened_again(engine: Engine, stage: Stage) -> None:
+    broke(engine, stage, stage.finding(findings.pull_request_run()))
+    the_item(stage)["fields"] |= {"System.State": "Closed", "System.ChangedDate": wire_time(LATER)}
+    look(engine, stage)
+    (thread,) = stage.threads
+    assert "works again" not in thread["comments"][0]["content"], "nothing shows that it does"
+    broke(engine, stage, stage.finding(findings.run(42, finished_at=LATER + timedelta(hours=1))))
+    item = the_item(stage)
+    assert item["fields"]["System.State"] == "Closed"
+    assert "still breaks runs" in said(stage, item["id"])[-1]
+
+
+def test_an_incident_in_a_digest_is_not_told_without_end(engine: Engine, stage: Stage) -> None:
+    daily = replace(PROMPT, items_per_project_hour=1, repeat_interval=timedelta(0))
+    other = findings.connection(id="b460b0f8-0000-4000-8000-000000000009", name="arm-9")
+    attribution = replace(findings.finding().attribution, connection=other)
+    broke(engine, stage, stage.finding(findings.run(42), attribution=attribution), daily)
+    broke(engine, stage, stage.finding(), daily)
+    broke(engine, stage, stage.finding(findings.run(43)), daily)
+    job = jobs.claim(engine, "one")
+    assert job is None
+
+
+def test_one_incident_that_cannot_be_looked_at_holds_up_no_other(engine: Engine, stage: Stage) -> None:
+    other = findings.connection(id="b460b0f8-0000-4000-8000-000000000009", name="arm-9")
+    attribution = replace(findings.finding().attribution, connection=other)
+    broke(engine, stage, stage.finding(findings.run(42), attribution=attribution))
+    broke(engine, stage, stage.finding())
+    used(stage, LATER)
+    stage.organisation.faults.append(Fault("GET", f"{other.id}/executionhistory", times=9, status=500))
+    assert look(engine, stage) == "Looked at 2 open incidents; 1 are over."
+
+
+def test_a_run_that_began_before_the_failure_proves_nothing(engine: Engine, stage: Stage) -> None:
+    broke(engine, stage, stage.finding())
+    used(stage, LATER)
+    stage.project.uses[findings.CONNECTION][0]["startTime"] = wire_time(FAILED - timedelta(minutes=1))
+    assert "0 are over" in look(engine, stage)

@@ -265,7 +265,7 @@ def test_whoever_a_person_gave_it_to_keeps_it_whatever_comes(
     stage.do(EndWorkItem(findings.PROJECT, number, "Run 44 used it and succeeded."))
     fields["System.State"], fields["System.ChangedDate"] = "Closed", "2026-01-01T00:00:00.1234567Z"
     stage.do(closed(stage, number))
-    stage.do(ReopenWorkItem(run, findings.PROJECT, number))
+    stage.do(ReopenWorkItem(run, findings.PROJECT, number, "2026-11-21"))
     item = stage.project.work_items[number]
     assert item["rev"] > 3, "the acts have written to it"
     assert item["fields"]["System.AssignedTo"] == someone

@@ -106,16 +106,17 @@ def reopen(door: Door, action: ReopenWorkItem, policy: Policy) -> Outcome:
         if item is None:
             return _gone(action.work_item)
         link = _run_link(action.run)
-        if _is_linked(item, link):
+        is_over = _category(door, project, item) in {"Completed", "Resolved"}
+        if _is_linked(item, link) and not is_over:
             return _outcome(item, "knew already that it fails again")
         patch = [
             {"op": "test", "path": "/rev", "value": item.revision},
-            _add("/relations/-", link),
+            *([] if _is_linked(item, link) else [_add("/relations/-", link)]),
             _add("/fields/System.History", messages.html(messages.came_back(action.run))),
             _tags(item, add=policy.tag, remove=RENEWED),
         ]
         state = _state_of(door, project, item, ("InProgress", "Proposed"))
-        if state and _category(door, project, item) in {"Completed", "Resolved"}:
+        if state and is_over:
             patch.append(_add("/fields/System.State", state))
         try:
             return _outcome(door.update_work_item(project, item.id, patch), "opened again")
@@ -146,12 +147,17 @@ def _move(
         ]
         if tags is not None:
             patch.append(_tags(item, add=tags[1], remove=tags[0]))
-        if state := _state_of(door, project, item, categories):
-            patch.append(_add("/fields/System.State", state))
+        state = _state_of(door, project, item, categories)
+        moved = [*patch, _add("/fields/System.State", state)] if state else patch
         try:
-            return _outcome(door.update_work_item(project, number, patch), "ended" if state else "told")
+            return _outcome(door.update_work_item(project, number, moved), "ended" if state else "told")
         except RevisionConflict:
             continue
+        except (FieldRefused, Cancel) as refusal:
+            if not state:
+                raise
+            done = door.update_work_item(project, number, patch)  # a rule of theirs keeps it open: say so
+            return _outcome(done, f"told; it could not be closed: {refusal}")
     raise RetryLater(f"Work item {number} changes faster than triage can write to it.")
 
 

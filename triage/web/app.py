@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import Session, select
 from starlette.exceptions import HTTPException
 
-from triage.db import Health
+from triage.db import Health, reader
 from triage.web import hook, measures, pages, rules
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ _HEADERS = {
 
 def _parts(engine: Engine) -> dict[str, str]:
     """Return how the parts that nobody looks at are doing; trouble there is no reason to restart triage."""
-    with Session(engine) as session:
+    with Session(reader(engine)) as session:
         rows = session.exec(select(Health)).all()
     return {row.component: row.state if row.state == "ok" else f"{row.state}: {row.detail}" for row in rows}
 
@@ -58,7 +58,7 @@ def create_app(settings: Settings, engine: Engine, *, forward: Forward | None = 
     def health() -> Response:
         """Tell whether the database answers."""
         try:
-            with engine.connect() as connection:
+            with reader(engine).connect() as connection:
                 connection.execute(text("SELECT 1"))
         except (SQLAlchemyError, sqlite3.Error):
             return JSONResponse({"database": "away"}, 503, {"Retry-After": "5"})

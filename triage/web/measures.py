@@ -8,7 +8,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from prometheus_client.core import GaugeMetricFamily
 from sqlmodel import Session, col, func, select
 
-from triage.db import Delivery, Health, Incident, Job, now
+from triage.db import Delivery, Health, Incident, Job, now, reader
 from triage.jobs import State
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class _Measures:
 
     def collect(self) -> Iterator[Metric]:
         """Count; called by the registry."""
-        with Session(self.engine) as session:
+        with Session(reader(self.engine)) as session:
             told = "Jobs by state; those that ended well are left out."
             jobs = GaugeMetricFamily("triage_jobs", told, labels=["state"])
             for state in _SHOWN:

@@ -15,7 +15,7 @@ from markupsafe import Markup
 from sqlmodel import Session, col, select
 
 from triage import db, jobs
-from triage.db import Delivery, Effect, FindingRow, Health, Incident, Job, TriagedRun
+from triage.db import Delivery, Effect, FindingRow, Health, Incident, Job, TriagedRun, reader
 from triage.jobs import State
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def router(engine: Engine) -> APIRouter:
 
 def incidents(engine: Engine) -> list[dict[str, Any]]:
     """Return the open incidents, the one seen last first, each with how many runs it broke."""
-    with Session(engine) as session:
+    with Session(reader(engine)) as session:
         query = (
             select(Incident)
             .where(Incident.state != "closed")
@@ -105,7 +105,7 @@ def incidents(engine: Engine) -> list[dict[str, Any]]:
 
 def incident(engine: Engine, number: int) -> dict[str, Any]:
     """Return an incident with its findings and effects. Raises 404."""
-    with Session(engine) as session:
+    with Session(reader(engine)) as session:
         row = session.get(Incident, number)
         if row is None:
             raise HTTPException(404, f"There is no incident {number}.")
@@ -129,14 +129,14 @@ def incident(engine: Engine, number: int) -> dict[str, Any]:
 
 def runs(engine: Engine) -> list[dict[str, Any]]:
     """Return the runs triaged last."""
-    with Session(engine) as session:
+    with Session(reader(engine)) as session:
         query = select(TriagedRun).order_by(col(TriagedRun.triaged_at).desc()).limit(_LIST_MAX)
         return [_plain(row, but=_INNER) for row in session.exec(query)]
 
 
 def run(engine: Engine, project: str, number: int) -> dict[str, Any]:
     """Return what was concluded about a run, or that it waits; by project name or GUID. Raises 404."""
-    with Session(engine) as session:
+    with Session(reader(engine)) as session:
         named = (TriagedRun.project_id == project.lower()) | (TriagedRun.project_name == project)
         row = session.exec(select(TriagedRun).where(TriagedRun.run_id == number, named)).first()
         if row is None:
@@ -147,14 +147,14 @@ def run(engine: Engine, project: str, number: int) -> dict[str, Any]:
 
 def deliveries(engine: Engine) -> list[dict[str, Any]]:
     """Return the events received last, also those that were of no use."""
-    with Session(engine) as session:
+    with Session(reader(engine)) as session:
         query = select(Delivery).order_by(col(Delivery.id).desc()).limit(_LIST_MAX)
         return [_plain(row) for row in session.exec(query)]
 
 
 def troubled(engine: Engine) -> list[dict[str, Any]]:
     """Return the jobs that did not succeed so far, the newest first, each with its conclusion."""
-    with Session(engine) as session:
+    with Session(reader(engine)) as session:
         query = (
             select(Job)
             .where(col(Job.state).in_((State.RETRYABLE, State.DISCARDED, State.QUARANTINED)))
@@ -169,7 +169,7 @@ def troubled(engine: Engine) -> list[dict[str, Any]]:
 
 def ailing(engine: Engine) -> list[dict[str, Any]]:
     """Return the parts of triage that are not well."""
-    with Session(engine) as session:
+    with Session(reader(engine)) as session:
         return [_plain(row) for row in session.exec(select(Health).where(Health.state != "ok"))]
 
 

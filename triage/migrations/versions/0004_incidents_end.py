@@ -8,7 +8,7 @@ down_revision = "0003"
 branch_labels = None
 depends_on = None
 
-_TIMES = ("last_failed_at", "checked_at", "closed_at", "reopened_at")
+_TIMES = ("last_failed_at", "checked_at", "closed_at", "reopened_at", "worked_at")
 _TEXTS = ("closed_reason", "renewed_by")
 
 
@@ -19,11 +19,14 @@ def upgrade() -> None:
             table.add_column(sa.Column(name, sa.DateTime(timezone=True), nullable=True))
         for name in _TEXTS:
             table.add_column(sa.Column(name, sa.String(), nullable=False, server_default=""))
+        table.add_column(
+            sa.Column("closed_by_person", sa.Boolean(), nullable=False, server_default=sa.false())
+        )
     op.execute("UPDATE incident SET last_failed_at = last_seen_at")
 
 
 def downgrade() -> None:
     """Forget it."""
     with op.batch_alter_table("incident") as table:
-        for name in (*_TIMES, *_TEXTS):
+        for name in (*_TIMES, *_TEXTS, "closed_by_person"):
             table.drop_column(name)
