@@ -30,7 +30,7 @@ from triage import (
     throttle,
     watch,
 )
-from triage.domain import Evidence, Finding, RunRef, Verdict
+from triage.domain import Confidence, Evidence, Finding, RunRef, Verdict
 from triage.errors import AccessRefused, Cancel, JobError, RetryLater, Snooze, TriageError
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def _finding(
     recipe = renewal.choose(
         known.recipes, connection, match_, run, evidence.record, door.organization_url, whose
     )
-    breaks = match_.verdict is not Verdict.LOOK_ALIKE
+    breaks = match_.verdict is not Verdict.LOOK_ALIKE and match_.confidence is not Confidence.HINT
     return Finding(
         run=run,
         evidence=evidence,
