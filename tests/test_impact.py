@@ -144,6 +144,7 @@ def pipeline(number: int, name: str) -> Pipeline:
         (Impact((pipeline(8, "a"), pipeline(9, "b"))), "[a](…8) and [b](…9)."),
         (Impact((pipeline(8, "a"), pipeline(9, "b")), more=3), "[a](…8), [b](…9) and 3 more."),
         (Impact((pipeline(8, "a"),), is_whole=False), "[a](…8) and perhaps some more."),
+        (Impact((pipeline(8, "a"),), more=2, is_whole=False), "[a](…8) and at least 2 more."),
         (Impact((pipeline(7, "shop-deploy"), pipeline(8, "a"))), "[a](…8)."),  # the first has failed
         (Impact((pipeline(8, "x](https://evil.example)"),)), r"[x\]\(https\://evil.example\)](…8)."),
     ],

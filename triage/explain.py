@@ -156,8 +156,8 @@ def _tell(story: dict[str, Any]) -> None:
 def _tell_next(out: Console, told: dict[str, Any]) -> None:
     for pipeline in told["pipelines"]:
         out.print(f"  [dim]fails next[/]  {escape(pipeline['name'])} ({escape(pipeline['url'])})")
-    if told["pipelines"] and (told["more"] or not told["is_whole"]):
-        out.print(f"              and {told['more'] or 'perhaps some'} more")
+    if told["pipelines"] and told["others"]:
+        out.print(f"              and {told['others']}")
 
 
 def _tell_renewal(out: Console, told: dict[str, Any]) -> None:

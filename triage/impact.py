@@ -50,12 +50,20 @@ def without(impact: Impact, failed: set[tuple[str, int, str]]) -> Impact:
     return replace(impact, pipelines=left)
 
 
+def others(impact: Impact) -> str:
+    """Return how many more there are besides those named, in words; "" when these are all."""
+    if impact.is_whole:
+        return f"{impact.more} more" if impact.more else ""
+    return f"at least {impact.more} more" if impact.more else "perhaps some more"
+
+
 def as_json(impact: Impact) -> dict[str, Any]:
     """Return an impact as pages and `triage explain` tell it."""
     return {
         "pipelines": [{"name": each.name, "url": each.url} for each in impact.pipelines],
         "more": impact.more,
         "is_whole": impact.is_whole,
+        "others": others(impact),
     }
 
 

@@ -280,8 +280,8 @@ def _next(told: Impact, broken: Sequence[Run]) -> str:
     if not coming.pipelines:
         return ""
     named = [f"[{words(each.name) or 'a pipeline without a name'}]({each.url})" for each in coming.pipelines]
-    if coming.more or not coming.is_whole:
-        named.append(f"{'' if coming.is_whole else 'perhaps '}{coming.more or 'some'} more")
+    if others := impact.others(coming):
+        named.append(others)
     *most, last = named
     listed = f"{', '.join(most)} and {last}" if most else last
     return f"- Will fail next: {listed}. They used this connection in the last 90 days."
