@@ -7,6 +7,7 @@ import shlex
 import shutil
 import tomllib
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ import pytest
 
 from tests import findings
 from triage import match, renewal
-from triage.domain import Connection, Recipe, Task, TimelineRecord, Verdict
+from triage.acts import Earlier
+from triage.domain import Connection, Identity, Owner, OwnerMethod, Recipe, Task, TimelineRecord, Verdict
 from triage.errors import RulePackError
 from triage.match import shipped_rules
 from triage.publish import messages
@@ -56,10 +58,11 @@ def choose(
     credential: str = findings.SERVICE,
     advice: str = "",
     book: renewal.RecipeBook = BOOK,
+    owner: Owner | None = None,
 ) -> Recipe:
     record = TimelineRecord("r", None, "Task", "Copy", "completed", "failed", task=task)
     told = findings.match(verdict=verdict, credential=credential, advice=advice)
-    return renewal.choose(book, of, told, findings.run(), record, ORGANIZATION)
+    return renewal.choose(book, of, told, findings.run(), record, ORGANIZATION, owner)
 
 
 def alone(recipe: renewal.RecipeFile) -> renewal.RecipeBook:
@@ -182,6 +185,166 @@ def test_an_automatic_connection_is_not_to_be_renewed_in_the_portal() -> None:
     assert "Do not create a secret in the Azure portal" in recipe.warnings[0]
     assert recipe.interval == "three months"
     assert any("without *Verify*" in step for step in recipe.steps)
+
+
+AUTOMATIC = connection("azurerm", "serviceprincipal", "automatic", "spnkey")
+FEDERATED = connection("azurerm", "workloadidentityfederation", "automatic")
+APPLICATION = "0d1e2f30-aaaa-4bbb-8ccc-000000000004"
+BLADE = (
+    "https://portal.azure.com/#view/Microsoft_AAD_RegisteredApps/ApplicationMenuBlade/~/Credentials/appId/"
+)
+ENDED = datetime(2026, 11, 21, 3, 12, tzinfo=UTC)
+
+
+def added(of: Connection, owner: Owner | None = None) -> list[str]:
+    """Return the warnings that are about this connection, not about its kind."""
+    told = choose(of, owner=owner)
+    recipe = next(each for each in BOOK.recipes if each.id == told.id)
+    return list(told.warnings[: len(told.warnings) - len(recipe.renewal.warnings)])
+
+
+def test_a_connection_in_order_needs_no_warning() -> None:
+    assert added(replace(AUTOMATIC, project_count=1)) == []
+
+
+def test_a_disabled_connection_is_told_first() -> None:
+    told = added(replace(AUTOMATIC, is_disabled=True, is_ready=False))
+    assert told[0].startswith("The connection is disabled")
+    assert AUTOMATIC.url in told[0]
+
+
+@pytest.mark.parametrize(
+    ("is_ready", "message", "parts"),
+    [
+        (False, "", ["could not finish creating or changing", "Look for the cause on its page"]),
+        (False, "Insufficient *privileges*", ["could not finish", "“Insufficient \\*privileges\\*”"]),
+        (True, "Failed to add the role", ["reports of its last change: “Failed to add the role”"]),
+    ],
+)
+def test_a_connection_that_is_not_ready_says_what_azure_devops_says(
+    *, is_ready: bool, message: str, parts: list[str]
+) -> None:
+    (told,) = added(replace(AUTOMATIC, is_ready=is_ready, operation_message=message))
+    assert [part for part in parts if part not in told] == []
+
+
+def test_no_secret_of_an_operations_message_is_repeated() -> None:
+    secret = "ghp_" + "a1B2c3D4e5F6" * 3
+    (told,) = added(replace(AUTOMATIC, is_ready=False, operation_message=f"Failed with token {secret}"))
+    assert secret not in told.replace("\\", "")
+
+
+@pytest.mark.parametrize(
+    ("shared", "projects", "which"),
+    [(True, 4, "3 other projects"), (True, 2, "1 other project:"), (True, 0, "other projects")],
+)
+def test_a_shared_connection_is_renewed_for_all(*, shared: bool, projects: int, which: str) -> None:
+    (told,) = added(replace(AUTOMATIC, is_shared=shared, project_count=projects))
+    assert f"shared with {which}" in told
+    assert "cannot be converted" in told
+    (told,) = added(replace(FEDERATED, is_shared=shared, project_count=projects))
+    assert "cannot be converted" not in told
+
+
+def test_a_conversion_can_be_undone_until_its_deadline() -> None:
+    (told,) = added(replace(FEDERATED, revert_until=datetime(2026, 11, 24, 9, 30, tzinfo=UTC)))
+    assert "Until 2026-11-24 09:30 UTC that can be undone" in told
+    assert added(replace(FEDERATED, revert_until=datetime(2026, 11, 20, tzinfo=UTC))) == []
+    assert added(replace(AUTOMATIC, revert_until=datetime(2026, 11, 24, tzinfo=UTC))) == []
+
+
+def test_a_creator_who_has_left_is_told_with_what_that_means() -> None:
+    creator = Identity("1", "Kim_Lee")
+    gone = Owner("jo@contoso.example", OwnerMethod.MODIFIED_BY, "Changed it.", creator_left=True)
+    (told,) = added(replace(AUTOMATIC, created_by=creator), gone)
+    assert told.startswith("Kim\\_Lee, who created the connection, has left")
+    assert "Application Administrator" in told
+    feed = connection("externalnpmregistry", "token", created_by=creator)
+    (told,) = added(feed, gone)
+    assert "service account" in told
+    assert added(feed, replace(gone, creator_left=False)) == []
+
+
+SERVICE_FABRIC = Task("c6650aa0-185b-11e6-a47d-df93e7a34c64", "ServiceFabricDeploy", "1.250.0")
+DOCKER_1 = Task("e28912f1-0114-4464-802a-a3a35437fd16", "Docker", "1.250.0")
+AZURE_CLI = Task("46e4be58-730b-4389-8a2f-ea10b3e5e815", "AzureCLI", "2.250.1")
+MANUAL = connection("azurerm", "serviceprincipal", "manual", "spnkey")
+REGISTRY = connection("dockerregistry", "serviceprincipal", "automatic")
+
+
+@pytest.mark.parametrize(
+    ("of", "task", "newer"), [(MANUAL, FILE_COPY, "AzureFileCopy@6"), (REGISTRY, DOCKER_1, "Docker@2")]
+)
+def test_federation_begins_with_a_version_of_the_task_that_can_use_it(
+    of: Connection, task: Task, newer: str
+) -> None:
+    title, steps = choose(of, task=task, credential="other").alternatives[0]
+    assert "federation" in title
+    assert steps[0].replace("\\", "").startswith(f"Change the step from {task} to {newer}: ")
+
+
+@pytest.mark.parametrize("of", [AUTOMATIC, MANUAL])
+def test_federation_is_not_advised_for_a_task_that_never_can(of: Connection) -> None:
+    told = choose(of, task=SERVICE_FABRIC)
+    assert not [title for title, _ in told.alternatives if "federation" in title]
+    assert "ServiceFabricDeploy" in told.no_alternative
+    page = messages.work_item(
+        findings.finding(recipe=told),
+        incident_tag="t",
+        incident_page="https://p",
+        earlier=[(Earlier(ENDED, ENDED, "", None), "")],
+    )
+    assert "had to be renewed once before." in page
+    assert "Consider ending this for good" not in page
+
+
+@pytest.mark.parametrize("task", [AZURE_CLI, None])
+def test_federation_stays_advised_for_other_tasks(task: Task | None) -> None:
+    title, steps = choose(MANUAL, task=task).alternatives[0]
+    assert "federation" in title
+    assert not steps[0].startswith("Change the step")
+
+
+def with_app(of: Connection, app: str, cloud: str = "AzureCloud") -> Connection:
+    return replace(of, parameters={"serviceprincipalid": app}, data={**of.data, "environment": cloud})
+
+
+def test_a_renewal_links_the_pages_it_is_done_on() -> None:
+    told = choose(with_app(MANUAL, APPLICATION.upper()))
+    assert [url for _, url in told.links] == [MANUAL.url, BLADE + APPLICATION, findings.run().url]
+    page = messages.work_item(findings.finding(recipe=told), incident_tag="t", incident_page="https://p")
+    assert f"[its application's credentials in Entra]({BLADE}{APPLICATION})" in page
+    assert page.index("[the connection](") < page.index("1. ")
+
+
+@pytest.mark.parametrize(
+    "of",
+    [
+        with_app(MANUAL, "../evil"),
+        with_app(MANUAL, f"{APPLICATION})[x](https://evil.example"),
+        with_app(MANUAL, APPLICATION, "AzureChinaCloud"),
+        with_app(connection("externaltfs", "token"), APPLICATION),
+    ],
+    ids=["no GUID", "more than a GUID", "a cloud with a portal of its own", "not of Entra"],
+)
+def test_only_an_application_of_entra_has_a_credentials_page(of: Connection) -> None:
+    told = choose(of)
+    assert [url for _, url in told.links] == [of.url, findings.run().url]
+    assert not [text for text in texts(told) if "~/Credentials/appId/" in text]
+
+
+def test_without_a_connection_there_is_the_run_to_open() -> None:
+    assert [url for _, url in choose(None).links] == [findings.run().url]
+
+
+@pytest.mark.parametrize("recipe", BOOK.recipes, ids=lambda recipe: recipe.id)
+def test_every_way_that_converts_a_connection_says_that_it_federates(recipe: renewal.RecipeFile) -> None:
+    kinds = {kind for each in recipe.applies for kind in each.types}
+    if not kinds & {"azurerm", "dockerregistry"} or not recipe.renews:
+        return
+    for way in recipe.alternatives:
+        if way.title == "Never again: workload identity federation":
+            assert way.federates
 
 
 @pytest.mark.parametrize("recipe", BOOK.recipes, ids=lambda recipe: recipe.id)

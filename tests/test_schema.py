@@ -47,7 +47,7 @@ def fits(value: Any, node: dict[str, Any]) -> bool:
     """Check a value as far as the shipped schemas go."""
     if choices := node.get("anyOf"):
         return any(fits(value, each) for each in choices)
-    kinds = {"string": str, "integer": int, "array": list, "object": dict}
+    kinds = {"string": str, "integer": int, "boolean": bool, "array": list, "object": dict}
     if not isinstance(value, kinds[node["type"]]) or value not in node.get("enum", [value]):
         return False
     if isinstance(value, list):

@@ -228,8 +228,10 @@ class Connection:
     service_management_reference: str | None = None
     is_ready: bool = True
     is_shared: bool = False
+    project_count: int = 0  # projects it is shared with, this one included, as far as triage may see them
     is_disabled: bool = False
     operation_message: str = ""  # operationStatus.statusMessage
+    revert_until: datetime | None = None  # until when a conversion to federation can be undone
 
     @property
     def creation_mode(self) -> str:
@@ -279,6 +281,7 @@ class Owner:
     identity: Identity | None = None
     team: str | None = None
     area: str | None = None  # area path; None: the project's root
+    creator_left: bool = False  # who created the connection is known to be gone
 
 
 @dataclass(frozen=True)
@@ -297,6 +300,27 @@ class Recipe:
     interval: str = ""  # "three months": when it comes again
     no_alternative: str = ""  # why it comes again for ever, when there is no alternative
     references: tuple[str, ...] = ()
+    links: tuple[tuple[str, str], ...] = ()  # title, address: the pages that the steps are done on
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """A pipeline or classic release pipeline, as a connection's execution history names it."""
+
+    project_id: str
+    id: int
+    name: str
+    url: str  # its page, built by us
+    kind: Literal["build", "release"] = "build"
+
+
+@dataclass(frozen=True)
+class Impact:
+    """Which other pipelines used the connection lately, and so fail next."""
+
+    pipelines: tuple[Pipeline, ...] = ()  # the one that used it last comes first
+    more: int = 0  # further ones, not named
+    is_whole: bool = True  # False: the history goes on behind what was read
 
 
 @dataclass(frozen=True)
@@ -308,6 +332,7 @@ class Finding:
     attribution: Attribution
     owner: Owner
     recipe: Recipe
+    impact: Impact = field(default_factory=Impact)
 
     @property
     def match(self) -> Match:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from rich.console import Console
 from rich.markup import escape
 
-from triage import azdo, config, db, plan, publish, renewal, worker
+from triage import azdo, config, db, impact, plan, publish, renewal, worker
 from triage.azdo import sign_in, urls
 from triage.errors import UsageError
 
@@ -106,6 +106,7 @@ def _finding(door: azdo.Door, known: worker.Knowledge, found: Finding) -> dict[s
             "method": found.owner.method.value,
             "reason": found.owner.reason,
         },
+        "will_fail_next": impact.as_json(found.impact),
         "renewal": renewal.as_json(found.recipe),
         "would": [] if idle else [str(action) for action in actions],
         "would_not": idle,
@@ -144,6 +145,7 @@ def _tell(story: dict[str, Any]) -> None:
         for candidate in connection["candidates"]:
             out.print(f"              perhaps {escape(candidate['name'])}: {escape(candidate['reason'])}")
         out.print(f"  [dim]owner[/]       {escape(who)}: {escape(owner['reason'])}")
+        _tell_next(out, found["will_fail_next"])
         _tell_renewal(out, found["renewal"])
         for would in found["would"]:
             out.print(f"  [dim]would[/]       {escape(would)}")
@@ -151,8 +153,17 @@ def _tell(story: dict[str, Any]) -> None:
             out.print(f"  [dim]would do nothing:[/] {escape(found['would_not'])}")
 
 
+def _tell_next(out: Console, told: dict[str, Any]) -> None:
+    for pipeline in told["pipelines"]:
+        out.print(f"  [dim]fails next[/]  {escape(pipeline['name'])} ({escape(pipeline['url'])})")
+    if told["pipelines"] and told["others"]:
+        out.print(f"              and {told['others']}")
+
+
 def _tell_renewal(out: Console, told: dict[str, Any]) -> None:
     _tell_line(out, "renewal", told["title"])
+    for link in told["links"]:
+        out.print(f"              {escape(link['title'])}: {escape(link['url'])}")
     for warning in told["warnings"]:
         out.print(f"              [yellow]![/] {escape(_plain(warning))}")
     _tell_steps(out, told["steps"])

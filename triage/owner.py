@@ -114,6 +114,19 @@ def find(
     people = [*(_of_connection(connection) if connection else []), *_of_run(run)]
     wanted = [person.id for _, person in people if is_assignable(person)]
     present = door.identities(wanted) if wanted else {}
+    chosen = _first(people, present, connection, fallback)
+    made_by = connection.created_by if connection else None
+    has_left = made_by is not None and is_assignable(made_by) and made_by.id.lower() not in present
+    return replace(chosen, creator_left=True) if has_left else chosen
+
+
+def _first(
+    people: list[tuple[OwnerMethod, Identity]],
+    present: dict[str, Identity],
+    connection: Connection | None,
+    fallback: Fallback,
+) -> Owner:
+    """Return the first of the people who is a person and still there."""
     passed_over: list[str] = []
     for method, person in people:
         known = present.get(person.id.lower())

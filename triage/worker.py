@@ -13,6 +13,7 @@ import structlog
 
 from triage import (
     azdo,
+    impact,
     jobs,
     link,
     logs,
@@ -28,7 +29,7 @@ from triage import (
     throttle,
     watch,
 )
-from triage.domain import Evidence, Finding, RunRef
+from triage.domain import Confidence, Evidence, Finding, RunRef, Verdict
 from triage.errors import AccessRefused, Cancel, JobError, RetryLater, Snooze, TriageError
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
     from triage.config import Settings
     from triage.db import Job
-    from triage.domain import Run, TimelineRecord
+    from triage.domain import Attribution, Run, TimelineRecord
 
 log = structlog.get_logger()
 
@@ -118,24 +119,30 @@ def _conclude(door: azdo.Door, known: Knowledge, run: Run, step_logs: Sequence[l
     evidences = [found for step, result in searched if (found := _evidence(step, result))]
     cut = [sentence for _, result in searched for sentence in result.cut]
     findings = tuple(
-        Finding(
-            run=run,
-            evidence=evidence,
-            attribution=attribution,
-            owner=owner.find(door, run, attribution, known.owners, known.fallback),
-            recipe=renewal.choose(
-                known.recipes,
-                attribution.connection,
-                evidence.match,
-                run,
-                evidence.record,
-                door.organization_url,
-            ),
-        )
+        _finding(door, known, run, evidence, attribution)
         for evidence, attribution in link.attribute(door, run, evidences)
     )
     sentence = " ".join([_sentence(run, len(step_logs), findings), *dict.fromkeys(cut)])
     return Conclusion(run, len(step_logs), findings, sentence)
+
+
+def _finding(
+    door: azdo.Door, known: Knowledge, run: Run, evidence: Evidence, attribution: Attribution
+) -> Finding:
+    whose = owner.find(door, run, attribution, known.owners, known.fallback)
+    connection, match_ = attribution.connection, evidence.match
+    recipe = renewal.choose(
+        known.recipes, connection, match_, run, evidence.record, door.organization_url, whose
+    )
+    breaks = match_.verdict is not Verdict.LOOK_ALIKE and match_.confidence is not Confidence.HINT
+    return Finding(
+        run=run,
+        evidence=evidence,
+        attribution=attribution,
+        owner=whose,
+        recipe=recipe,
+        impact=impact.find(door, run, connection if breaks else None),
+    )
 
 
 def triage(door: azdo.Door, engine: Engine, known: Knowledge, run: Run) -> str:

@@ -45,6 +45,7 @@ _RECIPE_KEYS = {
     "alternatives": "other ways, best those that never have to be renewed again",
     "alternatives.title": "the other way in one line",
     "alternatives.steps": "its steps in their order; Markdown with placeholders",
+    "alternatives.federates": "whether it makes this connection a federated one; not every task can use that",
     "meta": "where the advice comes from",
     "meta.references": "pages that say so",
 }

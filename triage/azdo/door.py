@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from datetime import UTC
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 from triage.azdo import releases, shapes, sign_in, urls
@@ -71,6 +72,8 @@ _RUNS_PAGE, _RUNS_PAGES_MAX = 200, 500
 _PATCH = "application/json-patch+json"
 _YAML_MAX = 4 * 1024 * 1024
 _MINUTE, _DAY = 60.0, 86400.0
+# Which project a pipeline is of, in its address; nothing else of that is used.
+_OF_PROJECT = re.compile(r"/([0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})/_apis/")
 _HISTORY_DELAY = 60.0  # how late a use may be entered, clocks that differ included
 
 
@@ -82,8 +85,10 @@ class Use:
     owner_id: int  # build or release id
     definition_id: int
     result: str
-    finished_at: datetime | None
+    finished_at: datetime | None  # None while it runs
     started_at: datetime | None = None
+    definition_name: str = ""
+    project_id: str = ""  # of the pipeline; "" when it does not say
 
 
 @dataclass(frozen=True)
@@ -408,17 +413,19 @@ class Door:
         connection_id: str,
         *,
         since: datetime | None = None,
+        max_age: float = 0.0,
         top: int = 50,
         pages: int = 4,
     ) -> tuple[Use, ...]:
         """Return who used a connection lately, newest first, at most `top` × `pages`.
 
-        What is remembered counts only when it was asked for some time after `since`.
+        What is remembered counts only when it was asked for some time after `since`; without that, when it
+        is at most `max_age` seconds old.
         """
         return self._memory.recall(
             ("history", project_id, connection_id, top, pages),
             lambda: self._history(project_id, connection_id, top, pages),
-            seconds=10 * _MINUTE if since else 0.0,
+            seconds=10 * _MINUTE if since else max_age,
             not_before=since.timestamp() + _HISTORY_DELAY if since else 0.0,
         )
 
@@ -727,6 +734,10 @@ class Door:
         """Return the page of a release's environment."""
         return urls.release_page(self.organization_url, project, ref.id, ref.environment_id)
 
+    def pipeline_url(self, project: str, pipeline_id: int, kind: Literal["build", "release"]) -> str:
+        """Return the page of a pipeline, or of a classic release pipeline."""
+        return urls.pipeline_page(self.organization_url, project, pipeline_id, kind)
+
     def connection_url(self, project: str, connection_id: str) -> str:
         """Return the settings page of a connection."""
         return urls.connection_page(self.organization_url, project, connection_id)
@@ -763,13 +774,17 @@ def _pull(project_id: str, repository_id: str, pull_request: int) -> dict[str, s
 
 
 def _use(data: Any) -> Use:
+    definition = shapes.child(data, "definition")
+    own = shapes.text(shapes.child(shapes.child(definition, "_links"), "self"), "href")
     return Use(
         plan_type=shapes.text(data, "planType"),
         owner_id=shapes.whole(shapes.child(data, "owner"), "id") or 0,
-        definition_id=shapes.whole(shapes.child(data, "definition"), "id") or 0,
+        definition_id=shapes.whole(definition, "id") or 0,
         result=shapes.text(data, "result"),
         finished_at=shapes.moment(shapes.text(data, "finishTime")),
         started_at=shapes.moment(shapes.text(data, "startTime")),
+        definition_name=shapes.text(definition, "name"),
+        project_id=found[1].lower() if (found := _OF_PROJECT.search(own)) else "",
     )
 
 

@@ -97,7 +97,7 @@ def _issue(body: Any) -> Issue:
 
 def connection(body: Any, project_id: str, page: str) -> Connection:
     """Return a service endpoint as one project sees it, without its secrets."""
-    authorization = child(body, "authorization")
+    authorization, data = child(body, "authorization"), _plain(child(body, "data"))
     name, description = text(body, "name"), text(body, "description")
     for reference in items(body, "serviceEndpointProjectReferences"):
         if text(child(reference, "projectReference"), "id").lower() == project_id.lower():
@@ -114,7 +114,7 @@ def connection(body: Any, project_id: str, page: str) -> Connection:
         server_url=text(body, "url"),
         description=description,
         parameters=_plain(child(authorization, "parameters")),
-        data=_plain(child(body, "data")),
+        data=data,
         created_by=identity(body.get("createdBy")),
         modified_by=identity(body.get("modifiedBy")),
         created_at=moment(text(body, "creationDate")),
@@ -123,8 +123,10 @@ def connection(body: Any, project_id: str, page: str) -> Connection:
         service_management_reference=text(body, "serviceManagementReference") or None,
         is_ready=body.get("isReady") is not False,
         is_shared=body.get("isShared") is True,
+        project_count=len(items(body, "serviceEndpointProjectReferences")),
         is_disabled=body.get("isDisabled") is True,
         operation_message=text(child(body, "operationStatus"), "statusMessage"),
+        revert_until=moment(data.get("revertschemedeadline", "")),
     )
 
 

@@ -139,6 +139,12 @@ def release_page(organization_url: str, project: str, release_id: int, environme
     return f"{page}&releaseId={int(release_id)}{environment}"
 
 
+def pipeline_page(organization_url: str, project: str, pipeline_id: int, kind: str) -> str:
+    """Return the page of a pipeline, or of a classic release pipeline ("release")."""
+    page = "_release" if kind == "release" else "_build"
+    return f"{organization_url}/{segment(project)}/{page}?definitionId={int(pipeline_id)}"
+
+
 def connection_page(organization_url: str, project: str, connection_id: str) -> str:
     """Return the settings page of a service connection, as Azure's own tasks print it."""
     return (

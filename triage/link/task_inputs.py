@@ -89,6 +89,24 @@ def federation(task: Task) -> str:
     return str(known.get("federation", {}).get(task.major, ""))
 
 
+def cannot_federate(task: Task, connection_type: str) -> bool:
+    """Return True when Microsoft's table says that this version cannot use such a connection federated."""
+    said = federation(task)
+    if connection_type == "dockerregistry" and "Docker Registry service connection: N" in said:
+        return True
+    return said == "N" or said.startswith("Use ")
+
+
+def federating_version(task: Task) -> str:
+    """Return the version of a task that can use federation where this one cannot, "" when there is none."""
+    said = federation(task)
+    if said.startswith("Use "):
+        return said.removeprefix("Use ").split(" ", 1)[0]
+    known = (_table().get(task.id.lower()) or {}).get("federation", {})
+    later = [int(major) for major, each in known.items() if each == "Y" and int(major) > int(task.major)]
+    return f"{task.name}@{min(later)}" if later else ""
+
+
 @cache
 def _ids() -> dict[str, str]:
     return {str(known["name"]).lower(): identity for identity, known in _table().items()}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from markdown_it import MarkdownIt
 
+from triage import impact
 from triage.domain import Confidence, Verdict
 from triage.safe import fenced, visible, words
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from triage.acts import Earlier
-    from triage.domain import Attribution, Evidence, Finding, Recipe, Run
+    from triage.domain import Attribution, Evidence, Finding, Impact, Recipe, Run
 
 _TITLE_MAX = 255
 MARKER = "Filed by triage"
@@ -149,7 +150,7 @@ def work_item(
         "## Renew it",
         _recipe(finding.recipe),
         "## What it breaks",
-        _affected((finding.run, *pipelines), count, incident_page),
+        _affected((finding.run, *pipelines), count, incident_page, finding.impact),
         "## Evidence",
         _evidence(finding),
         "## When it works again",
@@ -260,7 +261,7 @@ def _what_broke(finding: Finding) -> str:
     return f"{what}**{_STATE[match.verdict]}**. {words(match.title)}; first seen in {_run(run)}{since}."
 
 
-def _affected(runs: Sequence[Run], count: int, incident_page: str) -> str:
+def _affected(runs: Sequence[Run], count: int, incident_page: str, told: Impact) -> str:
     first_of = {run.pipeline_id: run for run in reversed(runs)}
     listed = [f"- {_run(run)} in project {words(run.project_name)}" for run in reversed(first_of.values())]
     so_far = f" ({count} when this was filed)" if count > 1 else ""
@@ -268,7 +269,22 @@ def _affected(runs: Sequence[Run], count: int, incident_page: str) -> str:
         f"- [All runs it broke, on triage's page]({incident_page}){so_far}; other pipelines are linked to "
         "this item."
     )
+    if next_ := _next(told, runs):
+        listed.append(next_)
     return "\n".join(listed)
+
+
+def _next(told: Impact, broken: Sequence[Run]) -> str:
+    """Return which pipelines fail next, those left out that have failed already; "" when none is known."""
+    coming = impact.without(told, {(run.project_id.lower(), run.pipeline_id, run.ref.kind) for run in broken})
+    if not coming.pipelines:
+        return ""
+    named = [f"[{words(each.name) or 'a pipeline without a name'}]({each.url})" for each in coming.pipelines]
+    if others := impact.others(coming):
+        named.append(others)
+    *most, last = named
+    listed = f"{', '.join(most)} and {last}" if most else last
+    return f"- Will fail next: {listed}. They used this connection in the last 90 days."
 
 
 def _counted(runs: int) -> str:
@@ -316,7 +332,8 @@ def _before(finding: Finding, earlier: Sequence[tuple[Earlier, str]]) -> str:
         until = f" to {each.closed_at:%Y-%m-%d}" if each.closed_at else ""
         item = f", [work item {each.work_item}]({page})" if page else ""
         lines.append(f"- {each.opened_at:%Y-%m-%d}{until}{who}{item}")
-    ways = [name for name, _ in finding.recipe.alternatives]
+    recipe = finding.recipe
+    ways = [] if recipe.no_alternative else [name for name, _ in recipe.alternatives]
     out = f" **Consider ending this for good: {ways[0]}; the steps are below.**" if ways else ""
     times = "once" if len(earlier) == 1 else f"{len(earlier)} times"
     told = f"This credential had to be renewed {times} before.{out}"
@@ -325,6 +342,8 @@ def _before(finding: Finding, earlier: Sequence[tuple[Earlier, str]]) -> str:
 
 def _recipe(recipe: Recipe) -> str:
     parts = [f"**{recipe.title}**"]
+    if recipe.links:
+        parts.append(f"Open: {', '.join(f'[{title}]({url})' for title, url in recipe.links)}.")
     parts += [f"> **Careful:** {warning}" for warning in recipe.warnings]
     parts += [_numbered(recipe.steps), _facts(recipe), *_commands(recipe)]
     for name, steps in recipe.alternatives:

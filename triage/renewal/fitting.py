@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from triage.domain import Recipe
+from triage.renewal import state
 from triage.renewal.placeholders import fill, values
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from triage.domain import Connection, Match, Run, TimelineRecord
+    from triage.domain import Connection, Match, Owner, Run, TimelineRecord
     from triage.renewal.book import RecipeBook
     from triage.renewal.recipe import Applies, RecipeFile
 
@@ -23,8 +25,12 @@ def choose(
     run: Run,
     record: TimelineRecord | None,
     organization_url: str,
+    owner: Owner | None = None,
 ) -> Recipe:
-    """Return the recipe that fits most closely: by priority, then by how many conditions hold."""
+    """Return the recipe that fits most closely: by priority, then by how many conditions hold.
+
+    What the connection's state says is added to it.
+    """
     fitting = [
         ((each.priority, held, recipe.id), recipe)
         for recipe in book.recipes
@@ -32,7 +38,16 @@ def choose(
         if (held := _held(each, connection, match, record)) is not None
     ]
     best = max(fitting, key=lambda pair: pair[0])[1]
-    return _filled(best, values(connection, run, record, organization_url))
+    known = values(connection, run, record, organization_url)
+    told = _filled(best, known)
+    if connection is not None:
+        federating = frozenset(fill(each.title, known) for each in best.alternatives if each.federates)
+        told = state.without_closed_ways(told, federating, record.task if record else None, connection.type)
+    return replace(
+        told,
+        warnings=(*state.warnings(connection, run, owner), *told.warnings),
+        links=state.links(connection, run),
+    )
 
 
 def _held(
@@ -96,6 +111,7 @@ def as_json(recipe: Recipe) -> dict[str, Any]:
     return {
         "recipe": recipe.id,
         "title": recipe.title,
+        "links": [{"title": title, "url": url} for title, url in recipe.links],
         "warnings": list(recipe.warnings),
         "steps": list(recipe.steps),
         "command_line": list(recipe.command_line),

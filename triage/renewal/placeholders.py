@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from triage.link import task_inputs
+from triage.renewal import state
 from triage.safe import words
 
 if TYPE_CHECKING:
@@ -19,9 +20,6 @@ CODE = re.compile(r"(`[^`]*`)")
 # A value goes into a command only when no shell can take it for anything but one word.
 _ONE_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9.:/@%+_-]*")
 
-_APP_PAGE = (
-    "https://portal.azure.com/#view/Microsoft_AAD_RegisteredApps/ApplicationMenuBlade/~/Credentials/appId/"
-)
 _APPS_PAGE = "https://portal.azure.com/#view/Microsoft_AAD_IAM/ActiveDirectoryMenuBlade/~/RegisteredApps"
 
 # What stands in for a value that is not known: in a sentence, in a command.
@@ -142,7 +140,7 @@ def values(
             "connection_type": connection.type,
             "connection_id": connection.id,
             "app_id": app,
-            "app_url": _APP_PAGE + quote(app, safe="") if app else "",
+            "app_url": state.credentials_page(connection),
             "tenant_id": connection.parameters.get("tenantid", ""),
             "subscription_id": connection.data.get("subscriptionid", ""),
             "registry": connection.parameters.get("loginserver") or connection.parameters.get("registry", ""),

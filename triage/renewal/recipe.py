@@ -57,6 +57,7 @@ class Alternative(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     title: str
     steps: list[str] = Field(min_length=1)
+    federates: bool = False  # makes this connection a federated one, which not every task can use
 
 
 class Meta(BaseModel):

@@ -14,8 +14,9 @@ from markdown_it import MarkdownIt
 from markupsafe import Markup
 from sqlmodel import Session, col, select
 
-from triage import db, jobs
+from triage import db, impact, jobs, record
 from triage.db import Delivery, Effect, FindingRow, Health, Incident, Job, TriagedRun, reader
+from triage.domain import Impact
 from triage.jobs import State
 
 if TYPE_CHECKING:
@@ -120,6 +121,7 @@ def incident(engine: Engine, number: int) -> dict[str, Any]:
         return {
             **_incident(row),
             "renewal": json.loads(row.renewal),
+            "will_fail_next": _next(row, [seen for _, seen in findings]),
             "findings": [
                 {**_plain(found, but=_INNER), "run": _plain(seen, but=_INNER)} for found, seen in findings
             ],
@@ -199,6 +201,12 @@ def _so_far(job: Job) -> str:
 
 def _incident(row: Incident, but: set[str] = frozenset()) -> dict[str, Any]:  # type: ignore[assignment]
     return {**_plain(row, but=_INNER | but), "runs": row.run_count}
+
+
+def _next(row: Incident, broken: list[TriagedRun]) -> dict[str, Any]:
+    opened = record.opened_by(row)
+    failed = {(seen.project_id.lower(), seen.pipeline_id, seen.run_key.split("/")[1]) for seen in broken}
+    return impact.as_json(impact.without(opened.impact, failed) if opened else Impact())
 
 
 def _plain(row: Any, but: set[str] = frozenset()) -> dict[str, Any]:  # type: ignore[assignment]
