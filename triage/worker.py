@@ -14,6 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from triage import (
     azdo,
+    ending,
     jobs,
     link,
     logs,
@@ -302,6 +303,7 @@ class Worker(threading.Thread):
             jobs.Kind.SWEEP: self.settings.sweep.every_seconds,
             jobs.Kind.WATCH: self.settings.watch.every_seconds,
             jobs.Kind.MEND: self.settings.after_renewal.every_seconds,
+            jobs.Kind.EXPIRY: self.settings.expiry.every_seconds,
         }
         for kind, period in rounds.items():
             if period:
@@ -318,6 +320,8 @@ class Worker(threading.Thread):
                 return tell.merge(door, self.engine, job)
             case jobs.Kind.WATCH:
                 return watch.round_of(door, self.engine, self.settings, self.known.policy, job)
+            case jobs.Kind.EXPIRY:
+                return ending.round_of(door, self.engine, self.settings, self.known, self.account, job)
             case jobs.Kind.MEND:
                 return mend.round_of(door, self.engine, self.known.policy, job)
             case jobs.Kind.SWEEP:

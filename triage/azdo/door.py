@@ -83,6 +83,7 @@ class Use:
     definition_id: int
     result: str
     finished_at: datetime | None
+    definition_name: str = ""
 
 
 @dataclass(frozen=True)
@@ -768,6 +769,7 @@ def _use(data: Any) -> Use:
         definition_id=shapes.whole(shapes.child(data, "definition"), "id") or 0,
         result=shapes.text(data, "result"),
         finished_at=shapes.moment(shapes.text(data, "finishTime")),
+        definition_name=shapes.text(shapes.child(data, "definition"), "name"),
     )
 
 

@@ -147,7 +147,7 @@ def work_item(
         _reasons(finding, remark),
         _before(finding, earlier),
         "## Renew it",
-        _recipe(finding.recipe),
+        renewal(finding.recipe),
         "## What it breaks",
         _affected((finding.run, *pipelines), count, incident_page),
         "## Evidence",
@@ -323,7 +323,8 @@ def _before(finding: Finding, earlier: Sequence[tuple[Earlier, str]]) -> str:
     return "\n".join(["## It happened before", told, "", *lines])
 
 
-def _recipe(recipe: Recipe) -> str:
+def renewal(recipe: Recipe) -> str:
+    """Return how a credential is renewed, Markdown."""
     parts = [f"**{recipe.title}**"]
     parts += [f"> **Careful:** {warning}" for warning in recipe.warnings]
     parts += [_numbered(recipe.steps), _facts(recipe), *_commands(recipe)]

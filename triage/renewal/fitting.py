@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from triage.domain import Recipe
+from triage.domain import Confidence, Match, Recipe, Run, RunRef, Verdict
 from triage.renewal.placeholders import fill, values
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from triage.domain import Connection, Match, Run, TimelineRecord
+    from triage.domain import Connection, TimelineRecord
     from triage.renewal.book import RecipeBook
     from triage.renewal.recipe import Applies, RecipeFile
 
@@ -33,6 +33,28 @@ def choose(
     ]
     best = max(fitting, key=lambda pair: pair[0])[1]
     return _filled(best, values(connection, run, record, organization_url))
+
+
+def ahead(book: RecipeBook, connection: Connection, project: str, organization_url: str) -> Recipe:
+    """Return the recipe of a connection that has broken no run yet."""
+    nothing = Match("", "", "", Verdict.EXPIRED, Confidence.CERTAIN, 0, {}, "")
+    # Where a recipe sends people to the run that failed, the connection's page lists those that use it.
+    run = Run(
+        ref=RunRef(connection.project_id, 0),
+        project_id=connection.project_id,
+        project_name=project,
+        number="",
+        pipeline_id=0,
+        pipeline_name="",
+        pipeline_revision=None,
+        status="",
+        result="",
+        reason="",
+        source_branch="",
+        source_version="",
+        url=connection.url,
+    )
+    return choose(book, connection, nothing, run, None, organization_url)
 
 
 def _held(
