@@ -58,9 +58,8 @@ def round_of(
         round_.handle(each)
     round_.forget({each.key for each in found}, there)
     told = f"Looked at {len(held)} connections: {round_}"
-    return " ".join(
-        [told, *(f"{each}." for each in there.refused), *([graph.problem] if graph else [])]
-    ).strip()
+    problems = [*there.refused, graph.problem if graph else ""]
+    return " ".join([told, *(each for each in problems if each)])
 
 
 def _may_be_near(held: Held, days: list[int]) -> bool:

@@ -88,7 +88,7 @@ def seen(door: Door, only: Sequence[str] = ()) -> Seen:
         try:
             connections = door.connections(number)
         except (AccessRefused, Cancel) as refusal:
-            refused.append(f"The connections of {name} are not shown to triage ({refusal})")
+            refused.append(f"The connections of {name} are not shown to triage: {refusal}")
             continue
         looked.add(number)
         for each in connections:

@@ -309,7 +309,7 @@ class Worker(threading.Thread):
             if period:
                 jobs.put_round(self.engine, kind, period)
 
-    def carry_out(self, door: azdo.Door, job: Job) -> str:
+    def carry_out(self, door: azdo.Door, job: Job) -> str:  # noqa: PLR0911 - one for each kind
         """Do what a job is about. Returns what came of it, in one sentence."""
         match job.kind:
             case jobs.Kind.BUILD | jobs.Kind.RELEASE:

@@ -42,7 +42,7 @@ _DESCRIBED = "Write the new day into the connection's description, too: that is 
 
 _REMINDER = "**{left} left.** The credential of **{name}** ends on **{day}**."
 
-_RENEWED = "**Renewed.** The credential of **{name}** {until}; triage closes this item."
+_RENEWED = "**The end has moved.** The credential of **{name}** {until}; triage closes this item. {reason}"
 
 _GONE = """\
 triage does not see **{name}** any more: it was deleted, or it is no longer shown to triage. \
@@ -69,7 +69,7 @@ def text(held: Held, owner: Owner, recipe: Recipe, days: int, reminders: Sequenc
     )
     parts = [
         about,
-        f"**Why you:** {words(owner.reason)}",
+        f"**Whose it is:** {words(owner.reason)}",
         _users(held),
         "## Renew it",
         renewal(recipe),
@@ -95,7 +95,7 @@ def reminder(name: str, end: End, days: int) -> str:
 def renewed(name: str, end: End) -> str:
     """Return the comment on an item whose credential ends later by now, Markdown."""
     until = f"now ends on **{_day(end)}**" if end.at else "does not end any more"
-    return _RENEWED.format(name=words(name), until=until)
+    return _RENEWED.format(name=words(name), until=until, reason=end.reason)
 
 
 def gone(name: str) -> str:

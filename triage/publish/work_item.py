@@ -98,7 +98,7 @@ def remind(door: Door, action: RemindNotice) -> Outcome:
         if action.tag in tags or _is_done(door, action.project, item):
             return _outcome(item, "needs no reminder")
         kept = sorted({*tags, action.tag} - {*action.former, ""})
-        patch = [
+        patch: list[dict[str, Any]] = [
             {"op": "test", "path": "/rev", "value": item.revision},
             {"op": "replace", "path": "/fields/System.Tags", "value": "; ".join(kept)},
             _add("/fields/System.History", messages.html(action.text)),
