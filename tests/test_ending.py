@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import uuid
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
@@ -97,9 +98,8 @@ def use(project: Project, endpoint: dict[str, Any], *, days_ago: float, pipeline
     )
 
 
-def look(engine: Engine, settings: config.Settings) -> str:
-    account = azdo.account(settings.azure_devops)
-    known = worker.Knowledge(
+def knowledge(settings: config.Settings) -> worker.Knowledge:
+    return worker.Knowledge(
         pack=cast("match.Pack", None),  # no log is read
         recipes=renewal.load(),
         owners=None,
@@ -107,6 +107,10 @@ def look(engine: Engine, settings: config.Settings) -> str:
         policy=plan.Policy.from_settings(settings.policy, settings.after_renewal),
         pages_url=settings.pages_url,
     )
+
+
+def look(engine: Engine, settings: config.Settings) -> str:
+    account, known = azdo.account(settings.azure_devops), knowledge(settings)
     return ending.round_of(account.door(), engine, settings, known, account, JOB)
 
 
@@ -161,6 +165,23 @@ def test_the_owner_gets_one_item_is_reminded_and_hears_of_the_renewal(
     assert [each["System.State"] for each in items(project)] == ["Closed", "New"], (
         "another time, another item"
     )
+
+
+def test_a_worker_looks_by_itself_once_in_a_period(
+    organisation: Organisation, engine: Engine, settings: config.Settings
+) -> None:
+    add(shop(organisation), organisation, "prod-arm", days=20)
+    settings.sweep.every_seconds = settings.watch.every_seconds = settings.after_renewal.every_seconds = 0
+    one = worker.Worker(settings, engine, knowledge(settings), threading.Event())
+    for _ in range(2):
+        one.next_rounds = 0.0
+        one.put_rounds()
+    door = one.account.door()
+    job = jobs.claim(engine, one.id)
+    assert job is not None
+    one.handle(door, job)
+    assert jobs.claim(engine, one.id) is None
+    assert len(items(shop(organisation))) == 1
 
 
 def test_a_connection_that_projects_share_gets_one_item(
@@ -267,6 +288,7 @@ def test_an_automatic_secret_that_outlived_its_time_is_no_alarm(
     look(engine, settings)
     titles = {each["System.Title"].split()[5]: each for each in items(project)}
     assert set(titles) == {"young", "old"}
+    assert "probably ends on" in titles["young"]["Microsoft.VSTS.TCM.ReproSteps"]
     assert "made for two years" in titles["old"]["Microsoft.VSTS.TCM.ReproSteps"]
 
 

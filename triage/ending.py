@@ -12,6 +12,7 @@ from triage import acts, expiry, inventory, owner, plan, renewal, tell
 from triage.db import Warned, now
 from triage.expiry import End, Source
 from triage.publish import endings, work_item
+from triage.safe import visible
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -169,7 +170,7 @@ class _Round:
             assignees=(whose.assignee,) if whose.assignee else (),
             area=whose.area,
             more_tags=(_tag(due),),
-            link=(connection.url, f"Service connection {credential.name}"),
+            link=(connection.url, f"Service connection {visible(credential.name)}"),
         )
 
     def _remind(self, row: Warned, credential: _Credential, left: int, due: int) -> None:

@@ -19,7 +19,7 @@ _TITLE_MAX = 255
 _PIPELINES = 10
 
 _ABOUT = """\
-The credential of the service connection **[{name}]({url})** ({kind}) in {where} ends on **{day}**, {left}. \
+The credential of the service connection **[{name}]({url})** ({kind}) in {where} {ends} on **{day}**, {left}. \
 {reason}"""
 
 _OWN = """\
@@ -63,6 +63,7 @@ def text(held: Held, owner: Owner, recipe: Recipe, days: int, reminders: Sequenc
         url=connection.url,
         kind=words(f"{connection.type}, {connection.scheme}"),
         where=", ".join(f"**{words(place.project)}**" for place in held.places),
+        ends="probably ends" if held.end.source is Source.AUTOMATIC else "ends",
         day=_day(held.end),
         left=_left(days),
         reason=held.end.reason,
@@ -72,6 +73,7 @@ def text(held: Held, owner: Owner, recipe: Recipe, days: int, reminders: Sequenc
         f"**Whose it is:** {words(owner.reason)}",
         _users(held),
         "## Renew it",
+        f"Until {_day(held.end)} everything works; what follows speaks of the time after it, too.",
         renewal(recipe),
         _DESCRIBED if held.end.source is Source.DESCRIPTION else "",
         _closing(reminders),
