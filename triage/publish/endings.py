@@ -19,8 +19,8 @@ _TITLE_MAX = 255
 _PIPELINES = 10
 
 _ABOUT = """\
-The credential of the service connection **[{name}]({url})** ({kind}) in {where} {ends} on **{day}**, {left}. \
-{reason}"""
+The credential of the service connection **[{name}]({url})** ({kind}) in {where} {ends} on **{day}**, \
+{left}. {reason}"""
 
 _OWN = """\
 triage itself signs in to Azure DevOps with a credential that ends on **{day}**, {left}. {reason} \
