@@ -59,6 +59,7 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
             sweep={"every_seconds": 0},
             watch={"every_seconds": 0},
             after_renewal={"every_seconds": 0},
+            expiry={"every_seconds": 0},
             workers=1,
         )
         engine = db.open_engine(settings.database.url)

@@ -138,6 +138,10 @@ class FileNotice(Act):
     title: str
     text: str  # Markdown
     notice_tag: str
+    assignees: tuple[str, ...] = ()  # the first that Azure DevOps accepts; none: the default
+    area: str | None = None
+    more_tags: tuple[str, ...] = ()
+    link: tuple[str, str] | None = None  # address, title
     prefix = "notice"
     name = "notice filed"
     is_of_incident = False
@@ -150,6 +154,29 @@ class FileNotice(Act):
     def __str__(self) -> str:
         """See the module."""
         return f"file one work item of triage's own: {self.title}"
+
+
+@dataclass(frozen=True)
+class RemindNotice(Act):
+    """Say once, on a notice that is still open, that less time is left."""
+
+    project: str
+    work_item: int
+    text: str  # Markdown
+    tag: str  # put on the item when it is said, in the place of `former`
+    former: tuple[str, ...] = ()
+    prefix = "reminder"
+    name = "owner reminded"
+    is_of_incident = False
+
+    @property
+    def about(self) -> str:
+        """The item, and how much time is left."""
+        return f"{self.work_item}:{self.tag}"
+
+    def __str__(self) -> str:
+        """See the module."""
+        return f"remind on work item {self.work_item}: {self.tag}"
 
 
 @dataclass(frozen=True)

@@ -288,6 +288,69 @@ def sweep_(since: str, projects: tuple[str, ...]) -> None:
     click.echo(service.sweep(_settings(), _age(since), projects))
 
 
+@cli.group("connections")
+def connections_() -> None:
+    """Look at every service connection: when its credential ends, whose it is, who uses it."""
+
+
+def _connections_options(command: Callable[..., None]) -> Callable[..., None]:
+    for option in reversed(
+        (
+            click.option(
+                "--project", "projects", multiple=True, help="Only this project; may be given again."
+            ),
+            click.option(
+                "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True
+            ),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+@connections_.command("list")
+@click.option("--unused", is_flag=True, help="Only those that no run has used for 90 days.")
+@_connections_options
+def connections_list(projects: tuple[str, ...], form: str, *, unused: bool) -> None:
+    """List connections with scheme, age, likely end and its source, and who uses them; triage's own first.
+
+    The end is known from Entra (expiry.graph), from a date in the description ("expires 2027-01-31"), or
+    from the last change of a connection that Azure DevOps made itself, whose secret lasts three months.
+    """
+    from triage import connections
+
+    connections.show(_settings(), projects, form, unused=unused)
+
+
+@connections_.command("show")
+@click.argument("name", metavar="NAME|ID")
+@_connections_options
+def connections_show(name: str, projects: tuple[str, ...], form: str) -> None:
+    """Tell everything about the connections of this name or id, its owner too."""
+    from triage import connections
+
+    connections.show_one(_settings(), name, projects, form)
+
+
+@connections_.command("expiring")
+@click.option("--within", type=click.IntRange(min=0), default=30, show_default=True, help="So many days.")
+@_connections_options
+def connections_expiring(within: int, projects: tuple[str, ...], form: str) -> None:
+    """List credentials that end soon or have ended, triage's own included; exits 1 when there are any."""
+    from triage import connections
+
+    sys.exit(connections.expiring(_settings(), projects, within, form))
+
+
+@connections_.command("owners")
+@_connections_options
+def connections_owners(projects: tuple[str, ...], form: str) -> None:
+    """List whose each connection is, and how that is known."""
+    from triage import connections
+
+    connections.owners(_settings(), projects, form)
+
+
 @cli.group("jobs")
 def jobs_() -> None:
     """Look after the queue: what waits, what failed for good, what to try again."""

@@ -272,7 +272,34 @@ class Watch(_Section):
     )
     project: str = Field(
         default="",
-        description="Project in which one work item says that triage hears nothing any more; none: nowhere.",
+        description="Project for work items of triage's own: it hears nothing any more, or its credential "
+        "ends soon; none: nowhere.",
+    )
+
+
+class Expiry(_Section):
+    """Credentials that will end: their owners are told before they do."""
+
+    every_seconds: float = Field(
+        default=86_400.0, description="How often triage looks for credentials that end soon; 0: never.", ge=0
+    )
+    warn_days: list[int] = Field(
+        default=[30, 14, 7, 1],
+        description="At so many days left a work item is filed, then reminded of.",
+        min_length=1,
+    )
+    projects: list[str] = Field(
+        default_factory=list,
+        description="Names or ids of the projects to look at; none: all that triage sees.",
+    )
+    graph: bool = Field(
+        default=False,
+        description="Ask Microsoft Graph when secrets of applications end (needs Application.Read.All).",
+    )
+    graph_url: str = Field(
+        default="https://graph.microsoft.com",
+        description="Address of Microsoft Graph; another one in sovereign clouds.",
+        pattern=r"^https://[^/\s]+/?$",
     )
 
 
@@ -294,6 +321,7 @@ class Settings(BaseSettings):
     sweep: Sweep = Field(default_factory=Sweep)
     after_renewal: AfterRenewal = Field(default_factory=AfterRenewal)
     watch: Watch = Field(default_factory=Watch)
+    expiry: Expiry = Field(default_factory=Expiry)
     workers: int = Field(default=2, description="Worker processes on this machine.", ge=1, le=64)
     job_seconds_max: float = Field(
         default=900.0, description="A worker whose job takes longer is ended and replaced.", gt=0

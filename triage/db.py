@@ -300,6 +300,19 @@ class Health(SQLModel, table=True):
     work_item: int | None = None  # that says so
 
 
+class Warned(SQLModel, table=True):
+    """A credential that ends soon, and the one work item that says so."""
+
+    key: str = Field(primary_key=True)  # connection:<id>, or own:<section of the settings>
+    project_id: str  # of the work item
+    name: str
+    ends_at: datetime = _time()
+    source: str  # see expiry.Source
+    days: int  # the threshold of which its owner was told
+    work_item: int
+    told_at: datetime = _time(default_factory=now)
+
+
 event.listen(Session, "before_commit", lambda _: faultpoint.reach("before commit"))
 event.listen(Session, "after_commit", lambda _: faultpoint.reach("after commit"))
 

@@ -85,6 +85,7 @@ def stage(folder: Path, *, port: int = 0, workers: int = 2, database_url: str = 
             rules={},
             sweep={"every_seconds": 0},
             watch={"every_seconds": 0},
+            expiry={"every_seconds": 0},
             after_renewal={"every_seconds": 0},
             workers=workers,
         )

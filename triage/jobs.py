@@ -39,6 +39,7 @@ class Kind(StrEnum):
     MEND = "mend"  # incidents that may be over
     SWEEP = "sweep"  # failed runs that no event told of
     WATCH = "watch"  # whether Azure DevOps still tells us
+    EXPIRY = "expiry"  # credentials that will end soon
 
 
 class State(StrEnum):
@@ -270,6 +271,7 @@ _ABOUT = {
     Kind.MEND: "looking whether open incidents are over",
     Kind.SWEEP: "sweeping up failed runs that no event told of",
     Kind.WATCH: "looking after the service hooks",
+    Kind.EXPIRY: "looking for credentials that end soon",
 }
 
 

@@ -108,10 +108,27 @@ def find(
     door: Door, run: Run, attribution: Attribution, owners: OwnersFile | None, fallback: Fallback
 ) -> Owner:
     """Return who should renew the credential; best evidence first. Asks who is still there, in one call."""
-    connection = attribution.connection
-    if connection is not None and (owner := _by_file(connection, run, owners)):
+    return _find(door, attribution.connection, run.project_name, _of_run(run), owners, fallback)
+
+
+def ahead(
+    door: Door, connection: Connection, project: str, owners: OwnersFile | None, fallback: Fallback
+) -> Owner:
+    """Return who should renew a connection of a project that has broken no run yet."""
+    return _find(door, connection, project, [], owners, fallback)
+
+
+def _find(
+    door: Door,
+    connection: Connection | None,
+    project: str,
+    askers: list[tuple[OwnerMethod, Identity]],
+    owners: OwnersFile | None,
+    fallback: Fallback,
+) -> Owner:
+    if connection is not None and (owner := _by_file(connection, project, owners)):
         return owner
-    people = [*(_of_connection(connection) if connection else []), *_of_run(run)]
+    people = [*(_of_connection(connection) if connection else []), *askers]
     wanted = [person.id for _, person in people if is_assignable(person)]
     present = door.identities(wanted) if wanted else {}
     chosen = _first(people, present, connection, fallback)
@@ -152,9 +169,9 @@ def _is_person(identity: Identity) -> bool:
     return not (identity.is_container or system or descriptor.startswith(_SERVICE_DESCRIPTORS))
 
 
-def _by_file(connection: Connection, run: Run, owners: OwnersFile | None) -> Owner | None:
+def _by_file(connection: Connection, project: str, owners: OwnersFile | None) -> Owner | None:
     for number, entry in enumerate(owners.entries if owners else (), 1):
-        if entry.fits(connection, run.project_name):
+        if entry.fits(connection, project):
             method = OwnerMethod.SERVICE_TREE if entry.service else OwnerMethod.OWNERS_FILE
             reason = f"The owners file says so (entry {number})."
             return Owner(entry.assignee, method, reason, None, entry.team, entry.area)

@@ -13,6 +13,7 @@ import structlog
 
 from triage import (
     azdo,
+    ending,
     impact,
     jobs,
     link,
@@ -308,12 +309,13 @@ class Worker(threading.Thread):
             jobs.Kind.SWEEP: self.settings.sweep.every_seconds,
             jobs.Kind.WATCH: self.settings.watch.every_seconds,
             jobs.Kind.MEND: self.settings.after_renewal.every_seconds,
+            jobs.Kind.EXPIRY: self.settings.expiry.every_seconds,
         }
         for kind, period in rounds.items():
             if period:
                 jobs.put_round(self.engine, kind, period)
 
-    def carry_out(self, door: azdo.Door, job: Job) -> str:
+    def carry_out(self, door: azdo.Door, job: Job) -> str:  # noqa: PLR0911 - one for each kind
         """Do what a job is about. Returns what came of it, in one sentence."""
         match job.kind:
             case jobs.Kind.BUILD | jobs.Kind.RELEASE:
@@ -324,6 +326,8 @@ class Worker(threading.Thread):
                 return tell.merge(door, self.engine, job)
             case jobs.Kind.WATCH:
                 return watch.round_of(door, self.engine, self.settings, self.known.policy, job)
+            case jobs.Kind.EXPIRY:
+                return ending.round_of(door, self.engine, self.settings, self.known, self.account, job)
             case jobs.Kind.MEND:
                 return mend.round_of(door, self.engine, self.known.policy, job)
             case jobs.Kind.SWEEP:

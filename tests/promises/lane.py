@@ -213,6 +213,7 @@ def settings(
         sweep={"every_seconds": 0},
         watch={"every_seconds": 0},
         after_renewal={"every_seconds": 0},
+        expiry={"every_seconds": 0},
         workers=2,
         **more,
     )

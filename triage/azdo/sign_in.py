@@ -15,6 +15,7 @@ from triage.errors import AccessRefused, RetryLater, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import date
 
     import requests
 
@@ -57,8 +58,7 @@ class SignIn:
         self._token = token
         self._source = source  # a credential of azure-identity
         self._lock = threading.Lock()
-        self._bearer = ""
-        self._expires = 0.0
+        self._kept: dict[str, tuple[str, float]] = {}  # by scope: a bearer token, and when it ends
 
     @property
     def is_entra(self) -> bool:
@@ -68,7 +68,8 @@ class SignIn:
     @property
     def expires_at(self) -> datetime | None:
         """Return when the present bearer token ends, None for a token or before the first request."""
-        return datetime.fromtimestamp(self._expires, UTC) if self._expires else None
+        kept = self._kept.get(SCOPE)
+        return datetime.fromtimestamp(kept[1], UTC) if kept else None
 
     @property
     def advice(self) -> str:
@@ -90,24 +91,25 @@ class SignIn:
             return BasicAuthentication("", self._token)
         return _Bearer(self.bearer)
 
-    def bearer(self) -> str:
+    def bearer(self, scope: str = SCOPE) -> str:
         """Return a bearer token that is good for some minutes; fetches one when needed.
 
         Raises AccessRefused, naming the credential and what to do, or RetryLater when Entra is away.
         A token that still holds survives a failed renewal.
         """
         with self._lock:
-            left = self._expires - time.time()
+            kept, expires = self._kept.get(scope, ("", 0.0))
+            left = expires - time.time()
             if left > _EARLY_SECONDS:
-                return self._bearer
+                return kept
             try:
-                token = self._source.get_token_info(SCOPE)
+                token = self._source.get_token_info(scope)
             except Exception as error:  # noqa: BLE001 - azure-identity raises more than its documentation names
                 if left > 0:
-                    return self._bearer
+                    return kept
                 raise self._explained(error) from None
-            self._bearer, self._expires = str(token.token), float(token.expires_on)
-            return self._bearer
+            self._kept[scope] = str(token.token), float(token.expires_on)
+            return self._kept[scope][0]
 
     def _explained(self, error: Exception) -> AccessRefused | RetryLater:
         message = re.sub(r"\s+", " ", str(error))
@@ -146,15 +148,18 @@ class _Bearer(Authentication):
 
     def signed_session(self, session: requests.Session | None = None) -> requests.Session:
         signed: requests.Session = super().signed_session(session)
-        signed.auth = _Header(self._current())  # as `auth`: a header would yield to a .netrc of the machine
+        signed.auth = Header(self._current())  # as `auth`: a header would yield to a .netrc of the machine
         return signed
 
 
-class _Header(AuthBase):
+class Header(AuthBase):
+    """Signs a request with a bearer token."""
+
     def __init__(self, token: str) -> None:
         self._token = token
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        """Sign it."""
         request.headers["Authorization"] = f"Bearer {self._token}"
         return request
 
@@ -177,6 +182,28 @@ def from_settings(section: Credential, setting: str = "azure_devops") -> SignIn:
         return SignIn(section.auth, setting, source=_source(section, setting))
     except ValueError as error:  # what azure-identity says when something is missing or malformed
         raise UsageError(f"{setting}.auth = {section.auth!r}: {error}") from None
+
+
+def expires_on(section: Credential) -> date | None:
+    """Return the day on which a credential ends: its certificate's, else the one that a person has set.
+
+    Raises OSError or ValueError when the certificate's file cannot be read.
+    """
+    if section.certificate_file is None:
+        return section.expires_on
+    from cryptography import x509  # noqa: PLC0415 - few set-ups have one
+    from cryptography.hazmat.primitives.serialization import pkcs12  # noqa: PLC0415
+
+    data = section.certificate_file.read_bytes()
+    if b"-----BEGIN CERTIFICATE-----" in data:
+        return x509.load_pem_x509_certificate(data).not_valid_after_utc.date()
+    password = section.certificate_password
+    _, found, _ = pkcs12.load_key_and_certificates(
+        data, password.get_secret_value().encode() if password else None
+    )
+    if found is None:
+        raise ValueError("it holds no certificate")
+    return found.not_valid_after_utc.date()
 
 
 def _source(section: Credential, setting: str) -> Any:

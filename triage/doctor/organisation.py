@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from triage import azdo, config, hooks, subscribing
 from triage.azdo import administration
+from triage.azdo.sign_in import expires_on
 from triage.doctor import rights
 from triage.doctor.check import Level, error, ok, some, warning
 from triage.errors import AccessRefused, Cancel, JobError, TriageError
@@ -70,7 +71,7 @@ def _expiry(name: str, section: Credential, sign_in: SignIn) -> Iterator[Check]:
         yield ok(name, f"{kind_told}: nothing of it expires.")
         return
     try:
-        end = _certificate_end(section) if section.certificate_file else section.expires_on
+        end = expires_on(section)
     except (OSError, ValueError) as wrong:
         yield error(
             name, f"{section.certificate_file} cannot be read: {wrong}", "Check the certificate's file."
@@ -91,22 +92,6 @@ def _expiry(name: str, section: Credential, sign_in: SignIn) -> Iterator[Check]:
         yield warning(name, f"{kind_told}; it expires on {end}, in {days} days.", fix)
     else:
         yield ok(name, f"{kind_told}; it expires on {end}, in {days} days.")
-
-
-def _certificate_end(section: Credential) -> date:
-    from cryptography import x509  # noqa: PLC0415 - few set-ups have one
-    from cryptography.hazmat.primitives.serialization import pkcs12  # noqa: PLC0415
-
-    data = section.certificate_file.read_bytes() if section.certificate_file else b""
-    if b"-----BEGIN CERTIFICATE-----" in data:
-        return x509.load_pem_x509_certificate(data).not_valid_after_utc.date()
-    password = section.certificate_password
-    _, found, _ = pkcs12.load_key_and_certificates(
-        data, password.get_secret_value().encode() if password else None
-    )
-    if found is None:
-        raise ValueError("it holds no certificate")
-    return found.not_valid_after_utc.date()
 
 
 def _identity(name: str, door: Door) -> Iterator[Check]:

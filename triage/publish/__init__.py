@@ -71,6 +71,7 @@ _BY_KIND: dict[type[acts.Act], Callable[[Door, Any], Outcome]] = {
     acts.TagRun: _tag,
     acts.UpdateWorkItem: work_item.update,
     acts.TellClosed: work_item.tell_closed,
+    acts.RemindNotice: work_item.remind,
     acts.PostThread: pull_request.post,
     acts.EndThread: pull_request.end,
     acts.MarkRenewed: _mark_renewed,

@@ -148,7 +148,7 @@ def work_item(
         _reasons(finding, remark),
         _before(finding, earlier),
         "## Renew it",
-        _recipe(finding.recipe),
+        renewal(finding.recipe),
         "## What it breaks",
         _affected((finding.run, *pipelines), count, incident_page, finding.impact),
         "## Evidence",
@@ -340,7 +340,8 @@ def _before(finding: Finding, earlier: Sequence[tuple[Earlier, str]]) -> str:
     return "\n".join(["## It happened before", told, "", *lines])
 
 
-def _recipe(recipe: Recipe) -> str:
+def renewal(recipe: Recipe) -> str:
+    """Return how a credential is renewed, Markdown."""
     parts = [f"**{recipe.title}**"]
     if recipe.links:
         parts.append(f"Open: {', '.join(f'[{title}]({url})' for title, url in recipe.links)}.")

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         EndWorkItem,
         FileNotice,
         FileWorkItem,
+        RemindNotice,
         ReopenWorkItem,
         TellClosed,
         UpdateWorkItem,
@@ -79,10 +80,34 @@ def file_notice(door: Door, action: FileNotice, policy: Policy, *, in_doubt: boo
         project=action.project,
         title=action.title,
         body=lambda remark: "\n\n".join(part for part in (action.text, remark, ending) if part),
-        tags=("triage", policy.tag, action.notice_tag),
-        assignees=(policy.default_assignee,) if policy.default_assignee else (),
+        tags=("triage", *(action.more_tags or (policy.tag,)), action.notice_tag),
+        assignees=tuple(dict.fromkeys(each for each in (*action.assignees, policy.default_assignee) if each)),
+        area=action.area,
+        relations=(_hyperlink(*action.link),) if action.link else (),
     )
     return _outcome(_create(door, draft, policy), "filed")
+
+
+def remind(door: Door, action: RemindNotice) -> Outcome:
+    """Say on a notice that less time is left, unless it was said or somebody has closed it."""
+    for _ in range(_CONFLICTS_MAX):
+        item = door.work_item(action.project, action.work_item)
+        if item is None:
+            return _gone(action.work_item)
+        tags = _split(str(item.fields.get("System.Tags") or ""))
+        if action.tag in tags or _is_done(door, action.project, item):
+            return _outcome(item, "needs no reminder")
+        kept = sorted({*tags, action.tag} - {*action.former, ""})
+        patch: list[dict[str, Any]] = [
+            {"op": "test", "path": "/rev", "value": item.revision},
+            {"op": "replace", "path": "/fields/System.Tags", "value": "; ".join(kept)},
+            _add("/fields/System.History", messages.html(action.text)),
+        ]
+        try:
+            return _outcome(door.update_work_item(action.project, item.id, patch), "reminded")
+        except RevisionConflict:
+            continue
+    raise RetryLater(f"Work item {action.work_item} changes faster than triage can write to it.")
 
 
 def close(door: Door, project: str, number: int, said: str) -> Outcome:
@@ -322,13 +347,7 @@ def _draft(door: Door, action: FileWorkItem, policy: Policy) -> _Draft:
     relations = [_run_link(run) for run in runs.values()]
     if finding.connection is not None:
         name = visible(finding.connection.name)
-        relations.append(
-            {
-                "rel": "Hyperlink",
-                "url": finding.connection.url,
-                "attributes": {"comment": f"Service connection {name}"},
-            }
-        )
+        relations.append(_hyperlink(finding.connection.url, f"Service connection {name}"))
     return _Draft(
         project=finding.run.project_id,
         title=action.title,
@@ -354,6 +373,10 @@ def _page(door: Door, project: str, earlier: Earlier) -> str:
 
 def _add(path: str, value: Any) -> dict[str, Any]:
     return {"op": "add", "path": path, "value": value}
+
+
+def _hyperlink(url: str, title: str) -> dict[str, Any]:
+    return {"rel": "Hyperlink", "url": url, "attributes": {"comment": title}}
 
 
 def _run_link(run: Run) -> dict[str, Any]:

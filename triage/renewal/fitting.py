@@ -6,14 +6,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from triage.domain import Recipe
+from triage.domain import Confidence, Match, Recipe, Run, RunRef, Verdict
 from triage.renewal import state
 from triage.renewal.placeholders import fill, values
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from triage.domain import Connection, Match, Owner, Run, TimelineRecord
+    from triage.domain import Connection, Owner, TimelineRecord
     from triage.renewal.book import RecipeBook
     from triage.renewal.recipe import Applies, RecipeFile
 
@@ -48,6 +48,28 @@ def choose(
         warnings=(*state.warnings(connection, run, owner), *told.warnings),
         links=state.links(connection, run),
     )
+
+
+def ahead(book: RecipeBook, connection: Connection, project: str, organization_url: str) -> Recipe:
+    """Return the recipe of a connection that has broken no run yet."""
+    nothing = Match("", "", "", Verdict.EXPIRED, Confidence.CERTAIN, 0, {}, "")
+    # Where a recipe sends people to the run that failed, the connection's page lists those that use it.
+    run = Run(
+        ref=RunRef(connection.project_id, 0),
+        project_id=connection.project_id,
+        project_name=project,
+        number="",
+        pipeline_id=0,
+        pipeline_name="",
+        pipeline_revision=None,
+        status="",
+        result="",
+        reason="",
+        source_branch="",
+        source_version="",
+        url=connection.url,
+    )
+    return choose(book, connection, nothing, run, None, organization_url)
 
 
 def _held(

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import jwt
 from cryptography import x509
@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 
+from triage.sandbox import graph
 from triage.sandbox.tokens import Token
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class Application:
     workload_tokens: set[str] = field(default_factory=set)  # federated: tokens that are trusted
     is_managed_identity: bool = False
     rights: frozenset[str] | None = None  # in Azure DevOps, as Organisation.rights
+    graph_roles: frozenset[str] = frozenset()  # what an administrator has consented to
 
 
 @dataclass
@@ -63,6 +65,7 @@ class Authority:
     identity_url: str = ""  # of the managed identity endpoint
     ca_file: str = ""  # what to trust: REQUESTS_CA_BUNDLE
     lock: threading.Lock = field(default_factory=threading.Lock)
+    graph: graph.Directory = field(default_factory=graph.Directory)  # at the authority's address, too
 
     def add(self, **more: Any) -> Application:
         """Add an application and return it."""
@@ -77,11 +80,11 @@ class Authority:
             "IDENTITY_HEADER": _IDENTITY_HEADER,
         }
 
-    def issue(self, application: Application) -> dict[str, Any]:
-        """Return an answer with a new token, which the played organisation then takes."""
+    def issue(self, application: Application, resource: str = RESOURCE) -> dict[str, Any]:
+        """Return an answer with a new token, which the played organisation or Graph then takes."""
         now = time.time()
         claims = {
-            "aud": RESOURCE,
+            "aud": resource,
             "iss": f"https://sts.windows.net/{application.tenant_id}/",
             "exp": int(now + self.lifetime_seconds),
             "appid": application.client_id,
@@ -90,6 +93,9 @@ class Authority:
         }
         bearer = jwt.encode(claims, "played" * 8)
         name = f"application {application.client_id[:8]}"
+        if resource != RESOURCE:
+            self.graph.tokens[bearer] = application.graph_roles
+            return {"token_type": "Bearer", "access_token": bearer, "expires_in": int(self.lifetime_seconds)}
         with self.lock:
             self.issued.append(bearer)
             self.organisation.tokens[bearer] = Token(
@@ -129,13 +135,14 @@ def _token(authority: Authority, tenant: str, form: dict[str, str]) -> dict[str,
             error="unauthorized_client",
             status=400,
         )
-    if form.get("scope", "").split(" ")[0] != f"{RESOURCE}/.default":
+    resource = form.get("scope", "").split(" ")[0].removesuffix("/.default")
+    if resource not in {RESOURCE, authority.url}:
         raise _Refused(70011, "The provided value for the input parameter 'scope' is not valid.", status=400)
     if "client_assertion" in form:
         _check_assertion(application, form["client_assertion"])
     else:
         _check_secret(application, form.get("client_secret", ""))
-    return authority.issue(application)
+    return authority.issue(application, resource)
 
 
 def _check_secret(application: Application, secret: str) -> None:
@@ -210,7 +217,12 @@ class _Handler(BaseHTTPRequestHandler):
         query = {key: values[0] for key, values in parse_qs(urlsplit(self.path).query).items()}
         if self._is_away():
             return
-        if path.endswith("/.well-known/openid-configuration"):
+        if path.startswith("/v1.0/"):
+            status, said, headers = graph.answer(
+                self.authority.graph, self.headers.get("Authorization", ""), unquote(self.path)
+            )
+            self._reply(status, said, headers)
+        elif path.endswith("/.well-known/openid-configuration"):
             base = f"{self.authority.url}/{path.strip('/').split('/')[0]}"
             self._reply(
                 200,
@@ -259,11 +271,13 @@ class _Handler(BaseHTTPRequestHandler):
             self._reply(503, {"error": "temporarily_unavailable"})
         return away
 
-    def _reply(self, status: int, said: Any) -> None:
+    def _reply(self, status: int, said: Any, headers: dict[str, str] | None = None) -> None:
         body = json.dumps(said).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
         self.end_headers()
         self.wfile.write(body)
 
