@@ -68,9 +68,9 @@ def show_one(settings: Settings, number: int, form: str) -> None:
 
 def replay(settings: Settings, numbers: Sequence[int], state: str | None) -> None:
     """Make jobs available again and say which. Raises UsageError when one cannot be."""
-    engine = _engine(settings)
     if not numbers and not state:
         raise UsageError("Name the jobs to try again by number, or all of a state with --state.")
+    engine = _engine(settings)
     wanted = list(numbers)
     if state:
         with Session(engine) as session:
