@@ -264,7 +264,7 @@ def opened_by(row: Incident) -> Finding | None:
     """Return the finding that opened an incident, None for one that another version of triage wrote."""
     try:
         return msgspec.json.decode(row.snapshot, type=domain.Finding) if row.snapshot else None
-    except msgspec.ValidationError:
+    except msgspec.DecodeError:
         return None
 
 
@@ -480,7 +480,7 @@ def _run_row(session: Session, seen: Run) -> TriagedRun:
 def _runs(snapshots: Iterable[str]) -> Iterator[Run]:
     """Yield the runs of snapshots, each once."""
     for snapshot in dict.fromkeys(snapshots):
-        with suppress(msgspec.ValidationError):  # another version of triage wrote it
+        with suppress(msgspec.DecodeError):  # another version of triage wrote it
             yield msgspec.json.decode(snapshot, type=domain.Run)
 
 
