@@ -205,7 +205,10 @@ def _incident(row: Incident, but: set[str] = frozenset()) -> dict[str, Any]:  # 
 
 def _next(row: Incident, broken: list[TriagedRun]) -> dict[str, Any]:
     opened = record.opened_by(row)
-    failed = {(seen.project_id.lower(), seen.pipeline_id, seen.run_key.split("/")[1]) for seen in broken}
+    failed = {
+        (seen.project_id.lower(), seen.pipeline_id, "release" if "/release/" in seen.run_key else "build")
+        for seen in broken
+    }
     return impact.as_json(impact.without(opened.impact, failed) if opened else Impact())
 
 
