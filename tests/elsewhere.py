@@ -12,7 +12,7 @@ from typing import Any
 
 
 def main(hours: float, url: str, told: str) -> None:
-    _shift(hours)
+    shift(hours)
     from triage import db, jobs  # noqa: PLC0415 - with the shifted clock
     from triage.domain import RunRef  # noqa: PLC0415
 
@@ -36,7 +36,7 @@ def main(hours: float, url: str, told: str) -> None:
                 assert jobs.complete(engine, job, "done")
 
 
-def _shift(hours: float) -> None:
+def shift(hours: float) -> None:
     """Let everything in this process that asks Python for the time hear another."""
     right, right_time = dt.datetime, time.time
     off = dt.timedelta(hours=hours)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from typing import TYPE_CHECKING
 
@@ -13,7 +15,6 @@ from triage.throttle import SharedGate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from sqlalchemy.engine import Engine
 
@@ -21,10 +22,9 @@ HERE, ELSEWHERE = "https://dev.azure.com/contoso", "https://dev.azure.com/fabrik
 
 
 @pytest.fixture
-def engines(tmp_path: Path) -> Iterator[tuple[Engine, Engine]]:
+def engines(database_url: str) -> Iterator[tuple[Engine, Engine]]:
     """Two processes' ways to one database."""
-    url = f"sqlite:///{tmp_path}/triage.db"
-    made = db.open_engine(url), db.open_engine(url)
+    made = db.open_engine(database_url), db.open_engine(database_url)
     db.migrate(made[0])
     yield made
     for engine in made:
@@ -77,6 +77,33 @@ def test_many_that_close_it_for_the_first_time_at_once_do_not_fall_over(
         thread.join()
     assert failed == []
     assert gate(engines[0]).closed_for()[1] == "7"
+
+
+def test_a_machine_whose_clock_is_hours_off_keeps_it_closed_as_long(
+    engines: tuple[Engine, Engine], database_url: str
+) -> None:
+    gate(engines[0]).close(60, "asked by who is right")
+    for hours in (-2, 2):
+        told = subprocess.run(
+            [sys.executable, "-c", _ASKED_ELSEWHERE, str(hours), database_url, HERE],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert 30 < float(told.stdout) <= 60
+        assert gate(engines[0]).closed_for()[0] <= 60
+
+
+_ASKED_ELSEWHERE = """
+import sys, threading
+from tests.elsewhere import shift
+shift(float(sys.argv[1]))
+from triage import db
+from triage.throttle import SharedGate
+gate = SharedGate(db.open_engine(sys.argv[2]), sys.argv[3], threading.Event())
+gate.close(1, "shorter")
+print(gate.closed_for()[0])
+"""
 
 
 def test_asking_waits_for_nobody_who_writes(engines: tuple[Engine, Engine]) -> None:

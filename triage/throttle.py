@@ -1,24 +1,22 @@
 """One gate for all processes: while Azure DevOps asks for patience, none of them sends.
 
 The database is asked before each request, so that no request begins once a closure is committed. What
-was on its way by then still arrives: at most one request for each other worker.
+was on its way by then still arrives: at most one request for each other worker. Time is the database's.
 """
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select, update
 
-from triage.db import Throttle, now, reader
+from triage.db import Throttle, present, reader
 from triage.errors import Snooze
 
 if TYPE_CHECKING:
     import threading
-    from datetime import datetime
 
     from sqlalchemy.engine import Engine
 
@@ -33,7 +31,7 @@ class SharedGate:
         self._engine = engine
         self._organization = organization_url.lower()
         self._stopping = stopping
-        self._query = sa.select(col(Throttle.closed_until), col(Throttle.reason)).where(
+        self._query = sa.select(col(Throttle.closed_until), present(), col(Throttle.reason)).where(
             col(Throttle.organization) == self._organization
         )
 
@@ -41,17 +39,17 @@ class SharedGate:
         """Return for how many seconds nothing may be sent, and why."""
         with self._reader.connect() as connection:
             row = connection.execute(self._query).first()
-        return (max((row[0] - now()).total_seconds(), 0.0), row[1]) if row else (0.0, "")
+        return (max((row[0] - row[1]).total_seconds(), 0.0), row[2]) if row else (0.0, "")
 
     def close(self, seconds: float, reason: str) -> None:
         """Let nothing through for so long; a longer closure that is on already stays."""
-        until = now() + timedelta(seconds=seconds)
         try:
-            self._close(until, reason)
+            self._close(seconds, reason)
         except IntegrityError:  # another process has just closed it for the first time
-            self._close(until, reason)
+            self._close(seconds, reason)
 
-    def _close(self, until: datetime, reason: str) -> None:
+    def _close(self, seconds: float, reason: str) -> None:
+        until = present(seconds)
         with Session(self._engine) as session, session.begin():
             session.exec(
                 update(Throttle)
