@@ -16,6 +16,7 @@ from tests.publish.conftest import POLICY, Stage
 from triage import acts, azdo, db, jobs, plan, publish, record, tell
 from triage.db import Incident, Job
 from triage.errors import RetryLater, Snooze
+from triage.sandbox import wire
 from triage.sandbox.organisation import Fault
 
 if TYPE_CHECKING:
@@ -185,6 +186,8 @@ def test_an_item_filed_twice_is_closed_but_for_the_one_that_triage_knows(
         stage.finding(), publish.title(stage.finding()), incident.tag, "http://127.0.0.1:8080/incidents/5"
     )
     double = int(stage.do(other).remote_id)
+    copy = int(stage.do(other).remote_id)  # this one by a person
+    stage.project.work_items[copy]["fields"]["System.CreatedBy"] = wire.person("Build Requester", "")
     stage.organisation.search_lag_seconds = 0
     with Session(engine) as session, session.begin():
         session.exec(update(Job).values(available_at=db.now()))
@@ -195,4 +198,5 @@ def test_an_item_filed_twice_is_closed_but_for_the_one_that_triage_knows(
     items = stage.project.work_items
     assert items[incident.work_item or 0]["fields"]["System.State"] == "New"
     assert items[double]["fields"]["System.State"] == "Closed"
+    assert items[copy]["fields"]["System.State"] == "New"
     assert tell.merge(stage.door, engine, job) == "Filed once, as it should be."

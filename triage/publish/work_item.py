@@ -217,11 +217,15 @@ def merge(door: Door, project: str, tag: str, keep: int) -> list[int]:
     """Close what was filed a second time for an incident. Returns the numbers of what was closed.
 
     Two that file at once, or a search index that lags behind, can leave two; the one that triage
-    knows stays.
+    knows stays, and so does what a person filed under the tag, such as a copy of it.
     """
-    numbers = door.find_work_items(project, tag)
-    found = [door.work_item(project, number) for number in numbers if number != keep]
-    doubles = [item.id for item in found if item is not None and not _is_done(door, project, item)]
+    numbers = [number for number in door.find_work_items(project, tag) if number != keep]
+    kept = door.work_item(project, keep) if numbers else None
+    if kept is None:
+        return []
+    found = [door.work_item(project, number) for number in numbers]
+    ours = [item for item in found if item is not None and _creator(item) == _creator(kept)]
+    doubles = [item.id for item in ours if not _is_done(door, project, item)]
     for number in doubles:
         close(door, project, number, messages.duplicate(keep))
     return doubles
@@ -399,6 +403,11 @@ def _changed_after(item: WorkItem, run: Run) -> bool:
     """Return whether the item was closed after the run failed, so that it may well be mended."""
     closed = _closed(item)
     return closed is not None and run.finished_at is not None and closed >= run.finished_at
+
+
+def _creator(item: WorkItem) -> str:
+    who = item.fields.get("System.CreatedBy")
+    return str(who.get("id") or "") if isinstance(who, dict) else ""
 
 
 def _closed(item: WorkItem) -> datetime | None:
