@@ -10,7 +10,7 @@ from sqlmodel import Session, col, func, select
 
 from triage import acts, effects, jobs, plan, publish, record
 from triage.db import Effect, Incident, now
-from triage.errors import Snooze
+from triage.errors import Cancel, RetryLater, Snooze
 from triage.publish import messages, work_item
 
 if TYPE_CHECKING:
@@ -35,7 +35,10 @@ def incident(door: Door, engine: Engine, policy: plan.Policy, pages_url: str, jo
         raise Snooze("The incident is just being ended.", _ENDING_SECONDS)
     if row.state == record.CLOSED:
         return "The incident is over."
-    did, wrote = _tell(door, engine, policy, pages_url, job, row, news)
+    try:
+        did, wrote = _tell(door, engine, policy, pages_url, job, row, news)
+    except Cancel as unseen:  # there is something to tell: what is not to be seen now may be seen later
+        raise RetryLater(str(unseen)) from unseen
     record.told(engine, job.incident_id, news, work_item=wrote)
     # A digest is never due: it does not hear of each credential that it speaks for.
     later = None if wrote or record.stands_in_digest(engine, row) else plan.item_due(news, policy)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from triage import acts
-from triage.errors import Cancel
+from triage.errors import AccessRefused, Cancel, RetryLater
 from triage.publish import pull_request, work_item
 from triage.publish.messages import title
 from triage.publish.outcome import Outcome
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Outcome", "carry_out", "title"]
 
 _ACT_SECONDS = 120.0  # with the longest settling, less than the lease of an effect (effects.py)
+_THREAD_TRIES = 16  # with the backoff of its job: within a day
 
 
 def carry_out(door: Door, act: acts.Act, *, attempts: int, policy: Policy) -> Outcome:
@@ -36,7 +37,25 @@ def _carry_out(door: Door, act: acts.Act, attempts: int, policy: Policy) -> Outc
         return work_item.end(door, act, policy)
     if isinstance(act, acts.ReopenWorkItem):
         return work_item.reopen(door, act, policy)
+    if isinstance(act, acts.PostThread | acts.EndThread):
+        return _tell_pull_request(door, act, attempts)
     return _BY_KIND[type(act)](door, act)
+
+
+def _tell_pull_request(door: Door, act: acts.PostThread | acts.EndThread, attempts: int) -> Outcome:
+    """Write to a pull request. The run and its work item stand without, so a refusal that lasts is told.
+
+    A token without the right is refused just as one that has expired: only time tells them apart.
+    """
+    try:
+        if isinstance(act, acts.PostThread):
+            return pull_request.post(door, act)
+        return pull_request.end(door, act)
+    except (Cancel, AccessRefused) as refusal:
+        if attempts < _THREAD_TRIES:
+            raise RetryLater(str(refusal)) from refusal
+        number, why = act.finding.run.pull_request, str(refusal).rstrip(".")
+        return Outcome("", "", f"pull request {number} could not be told: {why}")
 
 
 def _tag(door: Door, act: acts.TagRun) -> Outcome:
@@ -72,8 +91,6 @@ _BY_KIND: dict[type[acts.Act], Callable[[Door, Any], Outcome]] = {
     acts.UpdateWorkItem: work_item.update,
     acts.TellClosed: work_item.tell_closed,
     acts.RemindNotice: work_item.remind,
-    acts.PostThread: pull_request.post,
-    acts.EndThread: pull_request.end,
     acts.MarkRenewed: _mark_renewed,
     acts.RerunStages: _rerun,
 }

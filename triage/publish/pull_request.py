@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from triage.errors import AccessRefused, Cancel
 from triage.publish import messages
 from triage.publish.outcome import Outcome
 
 if TYPE_CHECKING:
     from triage.acts import EndThread, PostThread
     from triage.azdo import Door, Thread
-    from triage.domain import Run
 
 _PROPERTY = "triage.key"
 
@@ -26,21 +24,12 @@ def post(door: Door, action: PostThread) -> Outcome:
     content = messages.thread(
         action.finding, work_item_url=item, work_item=action.work_item, marker=action.incident_tag
     )
-    try:
-        return _post(door, run, page, content, action.incident_tag)
-    except (Cancel, AccessRefused) as refusal:  # the run and its work item stand without the pull request
-        return Outcome("", page, f"pull request {run.pull_request} could not be told: {refusal}")
-
-
-def _post(door: Door, run: Run, page: str, content: str, marker: str) -> Outcome:
-    assert run.repository_id is not None  # noqa: S101
-    assert run.pull_request is not None  # noqa: S101
     where = (run.project_id, run.repository_id, run.pull_request)
-    known = _find(door.threads(*where), marker)
+    known = _find(door.threads(*where), action.incident_tag)
     if known is None:
-        thread = door.create_thread(*where, content, properties={_PROPERTY: marker})
+        thread = door.create_thread(*where, content, properties={_PROPERTY: action.incident_tag})
         return Outcome(str(thread.id), page, f"thread on pull request {run.pull_request}")
-    if not _is_ours(known, marker):
+    if not _is_ours(known, action.incident_tag):
         return Outcome(str(known.id), page, f"a person removed our words from thread {known.id}; left alone")
     comment, text = known.comments[0]
     if text.strip() != content.strip():
@@ -56,15 +45,12 @@ def end(door: Door, action: EndThread) -> Outcome:
     page = door.pull_request_url(run.project_name, run.repository_id, run.pull_request)
     where = (run.project_id, run.repository_id, run.pull_request)
     content = messages.thread_end(action.finding, marker=action.incident_tag)
-    try:
-        known = _find(door.threads(*where), action.incident_tag)
-        if known is None or not _is_ours(known, action.incident_tag):
-            return Outcome("", page, "there is no thread of ours any more")
-        comment, text = known.comments[0]
-        if text.strip() != content.strip():
-            door.update_comment(*where, known.id, comment, content)
-    except (Cancel, AccessRefused) as refusal:
-        return Outcome("", page, f"pull request {run.pull_request} could not be told: {refusal}")
+    known = _find(door.threads(*where), action.incident_tag)
+    if known is None or not _is_ours(known, action.incident_tag):
+        return Outcome("", page, "there is no thread of ours any more")
+    comment, text = known.comments[0]
+    if text.strip() != content.strip():
+        door.update_comment(*where, known.id, comment, content)
     return Outcome(str(known.id), page, f"told pull request {run.pull_request} that it works again")
 
 
