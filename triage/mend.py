@@ -114,12 +114,16 @@ def _by_use(door: Door, opened: Finding, failed: datetime) -> Proof | None:
 
 
 def _by_pipeline(door: Door, opened: Finding, failed: datetime) -> Proof | None:
-    """No connection is known: the pipeline itself has passed since."""
+    """No connection is known: the pipeline itself has passed since, begun when it had failed."""
     run = opened.run
     if run.ref.kind != "build":
         return None
     passed = door.succeeded_runs(run.project_id, run.pipeline_id, failed)
-    same = [each for each in passed if each.source_branch == run.source_branch]
+    same = [
+        each
+        for each in passed
+        if each.source_branch == run.source_branch and (each.started_at is None or each.started_at > failed)
+    ]
     if not same:
         return None
     what = f"[{words(same[-1].pipeline_name)} {words(same[-1].number)}]({same[-1].url})"

@@ -50,6 +50,7 @@ def run(ref: RunRef, body: Any, page: str) -> Run:
         requested_for=identity(body.get("requestedFor")),
         requested_by=identity(body.get("requestedBy")),
         finished_at=moment(text(body, "finishTime")),
+        started_at=moment(text(body, "startTime")),
         validation_errors=tuple(
             text(each, "message")
             for each in items(body, "validationResults")
