@@ -44,6 +44,7 @@ class LinkMethod(StrEnum):
     MESSAGE = "named in the message"
     TASK_INPUT = "input of the failed task"
     RESOURCE = "resource of the pipeline"
+    ENVIRONMENT = "environment of the deployment job"
     EARLIER_STEP = "handed over by an earlier step"
     EXECUTION_HISTORY = "execution history"
     DEBUG_LOG = "debug lines of the step"

@@ -61,6 +61,7 @@ class Case:
     definition_groups: list[str] = field(default_factory=list)
     queued: dict[str, str] = field(default_factory=dict)
     repository: dict[str, str] = field(default_factory=dict)  # type, name, connection
+    environments: dict[str, dict[str, str]] = field(default_factory=dict)  # resource: connection, or a type
     branch: str = "refs/heads/main"
     printed: str = ""  # before the message
     uses: list[str] = field(default_factory=list)  # what the execution history says
@@ -189,6 +190,19 @@ def _library(project: Project, case: Case) -> None:
                 "tasks": [_designed(case, step) for step in group["steps"]],
             }
         ]
+    for number, (name, resources) in enumerate(case.environments.items(), 1):
+        told = [
+            _of_environment(case, 10 * number + at, *each) for at, each in enumerate(resources.items(), 1)
+        ]
+        project.environments[number] = {"id": number, "name": name, "resources": told}
+
+
+def _of_environment(case: Case, number: int, name: str, told: str) -> dict[str, Any]:
+    resource = {"id": number, "name": name, "type": "kubernetes", "tags": []}
+    if told not in case.connections:
+        return {**resource, "type": told}
+    cluster = {"clusterName": "aks", "namespace": name, "serviceEndpointId": case.identity(told)}
+    return {**resource, **cluster}
 
 
 def _definition(project: Project, case: Case) -> dict[str, Any]:

@@ -55,6 +55,8 @@ _STATUSES = (_GIT, "b5f6bb4f-8d1e-4d79-8d11-4c9172c99c35", "7.1-preview.1")
 _RELEASES = (_RELEASE, "a166fde7-27ad-408e-ba75-703c2cc9d500", "7.1-preview.8")
 _RELEASE_LOGS = (_RELEASE, "17c91af7-09fd-4256-bff1-c24ee4f73bc0", "7.1-preview.2")
 _VARIABLE_GROUPS = (_LIBRARY, "f5b09dd5-9d54-45a1-8b5a-1c8287d634cc", "7.1-preview.2")
+_ENVIRONMENTS = (_LIBRARY, "8572b1fc-2482-47fa-8f74-7e3ed53ee54b", "7.1-preview.1")
+_KUBERNETES = (_LIBRARY, "73fba52f-15ab-42b3-a538-ce67a9223a04", "7.1-preview.1")
 _TASK_GROUPS = (_LIBRARY, "6c08ffbf-dbf1-4f9a-94e5-a1cbd47005e7", "7.1-preview.1")
 _USABLE = (_BUILD, "ea623316-1967-45eb-89ab-e9e6110cf2d6", "7.1-preview.1")
 _USABLE_BY_ALL = (_BUILD, "398c85bc-81aa-4822-947c-a194a05f0fef", "7.1-preview.1")
@@ -503,6 +505,56 @@ class Door:
         versions = self._memory.recall(("task group", project_id, group_id), ask, seconds=_MINUTE)
         fitting = [v for v in versions if str(shapes.whole(shapes.child(v, "version"), "major")) == major]
         return (fitting or versions or [{}])[-1]
+
+    def environments(self, project_id: str, name: str) -> dict[str, int]:
+        """Return the environments whose names hold this one, by lower-case name with their numbers.
+
+        Which of them the token may see: an environment that is missing may all the same be there.
+        """
+
+        def ask() -> dict[str, int]:
+            try:
+                body = self._wire.get(*_ENVIRONMENTS, route={"project": project_id}, query={"name": name})
+            except (Cancel, AccessRefused):
+                return {}
+            return {shapes.text(e, "name").lower(): shapes.whole(e, "id") or 0 for e in listed(body)}
+
+        return self._memory.recall(("environments", project_id, name.lower()), ask, seconds=_MINUTE)
+
+    def environment_resources(self, project_id: str, environment_id: int) -> dict[str, tuple[int, str]]:
+        """Return an environment's resources by lower-case name: their number, and kubernetes or another type."""
+
+        def ask() -> dict[str, tuple[int, str]]:
+            route: dict[str, str | int] = {"project": project_id, "environmentId": environment_id}
+            try:
+                body = self._wire.get(*_ENVIRONMENTS, route=route, query={"expands": "resourceReferences"})
+            except (Cancel, AccessRefused):
+                return {}
+            return {
+                shapes.text(each, "name").lower(): (shapes.whole(each, "id") or 0, shapes.text(each, "type"))
+                for each in shapes.items(body, "resources")
+            }
+
+        return self._memory.recall(("environment", project_id, environment_id), ask, seconds=_MINUTE)
+
+    def kubernetes_connection(self, project_id: str, environment_id: int, resource_id: int) -> str:
+        """Return the id of the connection of an environment's Kubernetes resource, "" when hidden."""
+
+        def ask() -> str:
+            route: dict[str, str | int] = {
+                "project": project_id,
+                "environmentId": environment_id,
+                "resourceId": resource_id,
+            }
+            try:
+                body = self._wire.get(*_KUBERNETES, route=route)
+            except (Cancel, AccessRefused):
+                return ""
+            return shapes.text(body, "serviceEndpointId").lower()
+
+        return self._memory.recall(
+            ("kubernetes", project_id, environment_id, resource_id), ask, seconds=_MINUTE
+        )
 
     def usable_connections(self, project_id: str, pipeline_id: int) -> frozenset[str]:
         """Return the ids of the connections that a YAML pipeline may use, empty when that is not told.

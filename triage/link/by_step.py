@@ -26,9 +26,9 @@ def own(sources: Sources, match: Match, record: TimelineRecord | None) -> Attrib
         return by_resource
     told = named.of_step(sources, record, record.task, match)
     fitting = [value for value in told.connections.values() if named.fits(value[0], match)]
-    if len(fitting) == 1 and not told.unknown:
-        return _input(sources, *fitting[0], record)
-    if told.connections or told.missing or told.unknown:
+    if len(fitting) == 1 and not told.is_open:
+        return _input(sources, told, *fitting[0], record)
+    if told.connections or told.missing or told.is_open:
         return _among(sources, fitting, told, match, record)
     return _names_none(sources, match, record) if told.found else None
 
@@ -62,11 +62,26 @@ def earlier(sources: Sources, match: Match, record: TimelineRecord) -> Attributi
 
 
 def _input(
-    sources: Sources, connection: Connection, name: str, record: TimelineRecord, more: str = ""
+    sources: Sources,
+    told: Named,
+    connection: Connection,
+    name: str,
+    record: TimelineRecord,
+    more: str = "",
 ) -> Attribution:
     today = _TODAY if sources.is_of_today else ""
-    reason = f"Step '{record.name}' ({record.task}) names it in its input {name}{more}.{today}"
+    step = f"Step '{record.name}' ({record.task})"
+    if environment := told.environments.get(connection.id):
+        reason = f"{step} is given it by its job's environment {environment}{more}.{today}"
+        return Attribution(connection, LinkMethod.ENVIRONMENT, reason, proven_use=not today)
+    reason = f"{step} names it in its input {name}{more}.{today}"
     return Attribution(connection, LinkMethod.TASK_INPUT, reason, proven_use=not today)
+
+
+def _candidate(told: Named, connection: Connection, name: str, record: TimelineRecord) -> Candidate:
+    if environment := told.environments.get(connection.id):
+        return Candidate(connection, f"the environment {environment} hands it to step '{record.name}'")
+    return Candidate(connection, f"step '{record.name}' names it in its input {name}")
 
 
 def _among(
@@ -78,18 +93,17 @@ def _among(
 ) -> Attribution:
     """Choose among what a step names, when the message or the history allows it."""
     apart = identifiers.strongest([c for c, _ in fitting], match)
-    if len(apart) == 1 and not told.unknown:
+    if len(apart) == 1 and not told.is_open:
         connection, signs = apart[0]
         name = next(n for c, n in fitting if c.id == connection.id)
-        return _input(sources, connection, name, record, f", and the message shows {listed(signs)}")
-    if len(fitting) > 1 and not told.unknown and sources.may_ask_of([c for c, _ in fitting]):
+        return _input(sources, told, connection, name, record, f", and the message shows {listed(signs)}")
+    if len(fitting) > 1 and not told.is_open and sources.may_ask_of([c for c, _ in fitting]):
         used = [(c, name) for c, name in fitting if sources.used(c)]
         if len(used) == 1:
             more = "; of those that it can name only this one's execution history has the run"
-            return _input(sources, *used[0], record, more)
+            return _input(sources, told, *used[0], record, more)
     candidates = tuple(
-        Candidate(c, f"step '{record.name}' names it in its input {name}")
-        for c, name in (fitting or list(told.connections.values()))
+        _candidate(told, c, name, record) for c, name in (fitting or list(told.connections.values()))
     )
     return Attribution(
         None,
@@ -104,6 +118,9 @@ def _open(told: Named, match: Match, record: TimelineRecord, fitting: int) -> st
     step = f"Step '{record.name}'"
     if told.unknown:
         return f"{step} names {told.unknown[0]}, whose value triage cannot see."
+    if told.unseen:
+        environment = told.unseen[0]
+        return f"{step} is given its connection by the environment {environment.name}, {environment.why_not}."
     if not told.connections:
         return f"{step} names '{told.missing[0]}', which this project does not have."
     if fitting:

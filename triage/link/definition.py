@@ -40,6 +40,7 @@ class Step:
     hook: str = ""  # of a deployment job: preDeploy, deploy, …; of a matrix: the leg
     variables: dict[str, str] = field(default_factory=dict)  # names in lower case
     groups: tuple[str, ...] = ()  # variable groups in reach, the nearest last
+    environment: str = ""  # of a deployment job: prod, or prod.web with the resource of it
     spelling: dict[str, str] = field(default_factory=dict)  # an input's name as its author wrote it
 
     @property
@@ -189,6 +190,7 @@ def _walk(node: Any, at: Step, depth: int) -> Iterator[Step]:
         groups=(*at.groups, *groups),
         stage=str(node.get("stage") or at.stage),
         job=str(node.get("job") or node.get("deployment") or at.job),
+        environment=_environment(node) if "job" in node or "deployment" in node else at.environment,
     )
     if isinstance(node.get("task"), str):
         name, _, major = node["task"].partition("@")
@@ -199,6 +201,17 @@ def _walk(node: Any, at: Step, depth: int) -> Iterator[Step]:
             if key not in {"variables", "resources", "parameters", "inputs"}:
                 inside = replace(leg, hook=str(key)) if str(key).lower() in _HOOKS else leg
                 yield from _walk(value, inside, depth + 1)
+
+
+def _environment(job: dict[str, Any]) -> str:
+    """Return what a job deploys to; "" for machines, which are given no connection, and for agent jobs."""
+    told = job.get("environment")
+    if "deployment" not in job or not isinstance(told, dict):
+        return str(told) if "deployment" in job and isinstance(told, str) else ""
+    if str(told.get("resourceType") or "kubernetes").lower() != "kubernetes":
+        return ""
+    parts = (told.get("name"), told.get("resourceName") or told.get("resourceId"))
+    return ".".join(str(part) for part in parts if part)
 
 
 def _legs(node: dict[str, Any], at: Step) -> list[Step]:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from triage.link import definition, identifiers, task_inputs
+from triage.link import definition, environments, identifiers, task_inputs
 from triage.link.variables import is_open
 from triage.link.visible import is_hidden
 
 if TYPE_CHECKING:
     from triage.domain import Connection, Match, Task, TimelineRecord
     from triage.link.definition import Step
+    from triage.link.environments import Handed
     from triage.link.sources import Sources
     from triage.link.task_inputs import Input
 
@@ -29,7 +30,14 @@ class Named:
     connections: dict[str, tuple[Connection, str]] = field(default_factory=dict)  # by id, with the input
     missing: list[str] = field(default_factory=list)  # names that the project does not have
     unknown: list[str] = field(default_factory=list)  # values with a variable that nobody tells
+    environments: dict[str, str] = field(default_factory=dict)  # of those an environment hands over, by id
+    unseen: list[Handed] = field(default_factory=list)  # environments that hand over who knows what
     found: bool = False  # the step itself was found
+
+    @property
+    def is_open(self) -> bool:
+        """Return True when the step may use a connection that triage cannot see."""
+        return bool(self.unknown or self.unseen)
 
 
 def of_step(sources: Sources, record: TimelineRecord, task: Task, match: Match) -> Named:
@@ -40,6 +48,9 @@ def of_step(sources: Sources, record: TimelineRecord, task: Task, match: Match) 
         told.found = True
         for each in [i for i in inputs if not is_hidden(i.visible, step.inputs)] or inputs:
             _take(told, sources, step, each, match)
+        for each in inputs:
+            if "kubernetes" in match.connection_types and not is_hidden(each.visible, step.inputs):
+                _take_handed(told, sources, step, each, inputs)
         if not inputs:
             _guess(told, sources, step, match)
     return told
@@ -78,6 +89,21 @@ def _take(told: Named, sources: Sources, step: Step, given: Input, match: Match)
             told.missing.append(value)
         for connection in found:
             told.connections.setdefault(connection.id, (connection, step.spelling.get(name, name)))
+
+
+def _take_handed(told: Named, sources: Sources, step: Step, given: Input, inputs: tuple[Input, ...]) -> None:
+    """Take in what a deployment job's environment hands to an input that is left open."""
+    handed = environments.of_step(sources, step) if environments.takes(step, given, inputs) else None
+    if handed is None:
+        return
+    found = connections(sources, handed.connection)
+    if handed.connection and not found:
+        handed = replace(handed, why_not="whose connection this project does not have (any more)")
+    if handed.why_not:
+        told.unseen.append(handed)
+    for connection in found:
+        told.environments[connection.id] = handed.name
+        told.connections.setdefault(connection.id, (connection, given.names[0]))
 
 
 def _guess(told: Named, sources: Sources, step: Step, match: Match) -> None:

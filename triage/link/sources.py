@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _CALLS_MAX = 7  # for one run's connection; one more finds its owner
 _HISTORIES_MAX = 3  # connections whose history is asked, one call each
+_ENVIRONMENT_CALLS = 3
 _DEBUG_MAX = 2 * 1024 * 1024
 _GUID = r"([0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})"
 # What the task library prints of each connection that the agent gave to the step, when it is to tell all.
@@ -35,6 +36,7 @@ class Sources:
         self.run = run
         self.calls = 0  # questions put, the remembered ones included
         self._used: dict[str, bool] = {}
+        self._counted: set[tuple[str | int, ...]] = set()
         self._groups: dict[tuple[str, str], dict[str, Any]] = {}
 
     @cached_property
@@ -128,9 +130,36 @@ class Sources:
 
         The nearest wins, as the service has it: job, stage, pipeline, queued, definition, groups of it.
         """
-        return variables.expand(
-            step.inputs.get(name, "").strip(), lambda variable: self._variable(step, variable)
-        ).strip()
+        return self.expanded(step, step.inputs.get(name, ""))
+
+    def expanded(self, step: Step, text: str) -> str:
+        """Return what stands at a step, with its variables put in as far as they are known."""
+        return variables.expand(text.strip(), lambda variable: self._variable(step, variable)).strip()
+
+    def environments(self, name: str) -> dict[str, int]:
+        """Return the environments whose names hold this one, those that may be seen."""
+        self._count("environments", name.lower())
+        return self.door.environments(self.run.project_id, name)
+
+    def environment_resources(self, environment: int) -> dict[str, tuple[int, str]]:
+        """Return the resources of an environment by lower-case name: number and type."""
+        self._count("environment", environment)
+        return self.door.environment_resources(self.run.project_id, environment)
+
+    def kubernetes_connection(self, environment: int, resource: int) -> str:
+        """Return the id of the connection behind a Kubernetes resource, "" when it may not be seen."""
+        self._count("kubernetes", environment, resource)
+        return self.door.kubernetes_connection(self.run.project_id, environment, resource)
+
+    def may_ask_of_environment(self, name: str) -> bool:
+        """Return True when the questions about an environment can be put at a bearable price."""
+        more = 2 if ("environments", name.lower()) in self._counted else _ENVIRONMENT_CALLS
+        return self.calls + more <= _CALLS_MAX
+
+    def _count(self, *question: str | int) -> None:
+        """Count a question, when it was not put before."""
+        self.calls += question not in self._counted
+        self._counted.add(question)
 
     def used(self, connection: Connection) -> bool:
         """Return True when the connection's execution history has this run."""

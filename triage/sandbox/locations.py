@@ -44,6 +44,8 @@ evaluations | cf1faa59-1b63-4448-bf04-13d981a46f5d | Security | PermissionEvalua
 classification nodes | 5a172953-1b41-49d3-840a-33f79c3ce89f | wit | classificationNodes | {project}/_apis/{area}/{resource}/{structureGroup}/{*path} | 2
 repositories | 225f7195-f9c7-4d14-ab28-a83f7ff77e1f | git | repositories | {project}/_apis/{area}/{resource}/{repositoryId} | 1
 pools | a8c47e17-4d56-4a56-92bb-de7ea7dc65be | distributedtask | pools | _apis/{area}/{resource}/{poolId} | 1
+environments | 8572b1fc-2482-47fa-8f74-7e3ed53ee54b | distributedtask | environments | {project}/_apis/{area}/{resource}/{environmentId} | 1
+kubernetes resources | 73fba52f-15ab-42b3-a538-ce67a9223a04 | distributedtask | kubernetes | {project}/_apis/{area}/environments/{environmentId}/providers/{resource}/{resourceId} | 1
 usable | ea623316-1967-45eb-89ab-e9e6110cf2d6 | build | resources | {project}/_apis/{area}/definitions/{definitionId}/{resource} | 1
 usable by all | 398c85bc-81aa-4822-947c-a194a05f0fef | build | authorizedresources | {project}/_apis/{area}/{resource} | 1
 preview | 53df2d18-29ea-46a9-bee0-933540f80abf | pipelines | preview | {project}/_apis/{area}/{pipelineId}/{resource} | 1

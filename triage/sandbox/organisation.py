@@ -67,6 +67,7 @@ class Project:
     # release, environment, deploy phase, task
     release_logs: dict[tuple[int, int, int, int], bytes] = field(default_factory=dict)
     variable_groups: dict[int, dict[str, Any]] = field(default_factory=dict)
+    environments: dict[int, dict[str, Any]] = field(default_factory=dict)  # with their `resources`
     task_groups: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # versions of each
     permitted: dict[int, list[str]] = field(default_factory=dict)  # connections a pipeline may use
     permitted_to_all: list[str] = field(default_factory=list)

@@ -24,6 +24,7 @@ _SCOPES = {
     **dict.fromkeys(("pull request statuses", "commit statuses"), ("vso.code", "vso.code_status")),
     **dict.fromkeys(("releases", "release logs"), ("vso.release", "vso.release_execute")),
     "identities": ("vso.identity", "vso.identity_manage"),
+    **dict.fromkeys(("environments", "kubernetes resources"), ("vso.environment_manage",) * 2),
     "projects": ("vso.project", "vso.project_write"),
     "pools": ("vso.agentpools", "vso.agentpools_manage"),
     "task groups": ("vso.taskgroups_read", "vso.taskgroups_manage"),
