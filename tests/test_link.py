@@ -12,8 +12,10 @@ from tests import findings
 from triage import azdo, link
 from triage.domain import Evidence, LinkMethod, RunRef, Task, TimelineRecord
 from triage.link import definition, task_inputs
-from triage.sandbox.organisation import Organisation, Project
+from triage.sandbox import tokens
+from triage.sandbox.organisation import Fault, Organisation, Project
 from triage.sandbox.server import serve
+from triage.sandbox.tokens import Token
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,6 +67,7 @@ stages:
 class Stage:
     door: azdo.Door
     project: Project
+    organisation: Organisation
 
     def attribute(self, match: Match, record: TimelineRecord | None, **changes: Any) -> Attribution:
         run = replace(findings.run(), ref=RunRef(self.project.id, 42), project_id=self.project.id, **changes)
@@ -103,7 +106,7 @@ def stage() -> Iterator[Stage]:
     project.builds[42] = {"id": 42}
     project.logs[42] = {1: YAML.encode()}
     with serve(organisation, token="t") as played:
-        yield Stage(azdo.connect(played.url, "t"), project)
+        yield Stage(azdo.connect(played.url, "t"), project, organisation)
 
 
 def step(task: Task, name: str, identifier: str = "") -> TimelineRecord:
@@ -313,3 +316,51 @@ def test_a_list_of_connections_is_taken_apart_only_where_the_task_takes_a_list()
     npm = Task("ad884ca2-732e-4b85-b2d3-ed71bcbd2788", "npmAuthenticate", "0.1.0")
     assert any(each.multi for each in task_inputs.inputs(npm))
     assert not any(each.multi for each in task_inputs.inputs(AZURE_CLI))
+
+
+KUBERNETES = Task("cbc316a2-586f-4def-be79-488a1f503564", "Kubernetes", "1.240.0")
+IN_ENVIRONMENT = b"""
+jobs:
+- deployment: Web
+  environment: prod.web
+  strategy: { runOnce: { deploy: { steps: [ { task: Kubernetes@1, displayName: Apply } ] } } }
+"""
+
+
+@pytest.mark.parametrize(
+    ("refused", "says"),
+    [
+        ("", "is given it by its job's environment prod.web."),
+        ("environments?", "the environment prod.web, which does not exist (any more), or triage's token"),
+        ("environments/1?", "the environment prod.web, whose resource does not exist (any more)"),
+        (
+            "providers/kubernetes/11?",
+            "the environment prod.web, whose connection triage's token may not see.",
+        ),
+    ],
+)
+def test_an_environment_that_may_not_be_seen_leaves_the_connection_undecided(
+    stage: Stage, refused: str, says: str
+) -> None:
+    add(stage.project, "aks-web", "kubernetes")
+    stage.project.logs[42] = {1: IN_ENVIRONMENT}
+    resource = {"id": 11, "name": "web", "type": "kubernetes", "serviceEndpointId": connection_id("aks-web")}
+    stage.project.environments[1] = {"id": 1, "name": "prod", "resources": [resource]}
+    if refused:
+        body = b'{"message": "Access denied: you need Reader on the environment."}'
+        headers = {"Content-Type": "application/json"}
+        path = refused.replace("?", "$")
+        stage.organisation.faults.append(Fault("GET", path, times=9, status=403, body=body, headers=headers))
+    found = stage.attribute(match("kubernetes"), step(KUBERNETES, "Apply"))
+    assert (found.connection.name if found.connection else "") == ("" if refused else "aks-web")
+    assert says in found.reason
+    assert [c.connection.name for c in found.candidates] == (["aks-web"] if refused else [])
+
+
+def test_a_token_without_the_scope_of_environments_leaves_the_connection_undecided(stage: Stage) -> None:
+    add(stage.project, "aks-web", "kubernetes")
+    stage.project.logs[42] = {1: IN_ENVIRONMENT}
+    stage.organisation.tokens["t"] = Token(scopes=tokens.ENOUGH)
+    found = stage.attribute(match("kubernetes"), step(KUBERNETES, "Apply"))
+    assert found.connection is None
+    assert "prod.web" in found.reason

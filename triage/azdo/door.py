@@ -522,7 +522,7 @@ class Door:
         return self._memory.recall(("environments", project_id, name.lower()), ask, seconds=_MINUTE)
 
     def environment_resources(self, project_id: str, environment_id: int) -> dict[str, tuple[int, str]]:
-        """Return an environment's resources by lower-case name: their number, and kubernetes or another type."""
+        """Return an environment's resources by lower-case name: number and type (kubernetes, …)."""
 
         def ask() -> dict[str, tuple[int, str]]:
             route: dict[str, str | int] = {"project": project_id, "environmentId": environment_id}

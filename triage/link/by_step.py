@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from triage.domain import Attribution, Candidate, LinkMethod
-from triage.link import definition, identifiers, named, resources, task_inputs
+from triage.link import definition, identifiers, named, resources, task_inputs, terraform
 
 if TYPE_CHECKING:
     from triage.domain import Connection, Match, TimelineRecord
     from triage.link.definition import Step
-    from triage.link.named import Named
+    from triage.link.named import Named, Way
     from triage.link.resources import Resource
     from triage.link.sources import Sources
 
@@ -25,9 +25,11 @@ def own(sources: Sources, match: Match, record: TimelineRecord | None) -> Attrib
     if by_resource is not None or record.task is None:
         return by_resource
     told = named.of_step(sources, record, record.task, match)
+    if terraform.reads_state(definition.matching(sources.steps, record), match):
+        terraform.take_back_ends(told, sources, _before(sources, record))
     fitting = [value for value in told.connections.values() if named.fits(value[0], match)]
     if len(fitting) == 1 and not told.is_open:
-        return _input(sources, told, *fitting[0], record)
+        return _input(sources, *fitting[0], record)
     if told.connections or told.missing or told.is_open:
         return _among(sources, fitting, told, match, record)
     return _names_none(sources, match, record) if told.found else None
@@ -49,44 +51,28 @@ def earlier(sources: Sources, match: Match, record: TimelineRecord) -> Attributi
     apart = identifiers.strongest([c for c, _ in found.values()], match)
     if len(found) > 1 and len(apart) != 1:
         candidates = tuple(
-            Candidate(c, f"step '{_title(step)}' hands it to the steps after it")
-            for c, step in found.values()
+            Candidate(c, f"step '{step.title}' hands it to the steps after it") for c, step in found.values()
         )
         reason = f"Earlier steps of the job hand over {len(found)} connections that fit."
         return Attribution(None, LinkMethod.UNDECIDED, reason, candidates)
     connection, step = found[apart[0][0].id] if len(apart) == 1 else next(iter(found.values()))
-    reason = f"Step '{_title(step)}' of the same job hands its credential to the steps after it."
+    reason = f"Step '{step.title}' of the same job hands its credential to the steps after it."
     # A script may all the same use a secret of its own.
     proven = not task_inputs.is_script(record.task)
     return Attribution(connection, LinkMethod.EARLIER_STEP, reason, proven_use=proven)
 
 
 def _input(
-    sources: Sources,
-    told: Named,
-    connection: Connection,
-    name: str,
-    record: TimelineRecord,
-    more: str = "",
+    sources: Sources, connection: Connection, way: Way, record: TimelineRecord, more: str = ""
 ) -> Attribution:
     today = _TODAY if sources.is_of_today else ""
-    step = f"Step '{record.name}' ({record.task})"
-    if environment := told.environments.get(connection.id):
-        reason = f"{step} is given it by its job's environment {environment}{more}.{today}"
-        return Attribution(connection, LinkMethod.ENVIRONMENT, reason, proven_use=not today)
-    reason = f"{step} names it in its input {name}{more}.{today}"
-    return Attribution(connection, LinkMethod.TASK_INPUT, reason, proven_use=not today)
-
-
-def _candidate(told: Named, connection: Connection, name: str, record: TimelineRecord) -> Candidate:
-    if environment := told.environments.get(connection.id):
-        return Candidate(connection, f"the environment {environment} hands it to step '{record.name}'")
-    return Candidate(connection, f"step '{record.name}' names it in its input {name}")
+    reason = f"Step '{record.name}' ({record.task}) {way.phrase}{more}.{today}"
+    return Attribution(connection, way.method, reason, proven_use=not today)
 
 
 def _among(
     sources: Sources,
-    fitting: list[tuple[Connection, str]],
+    fitting: list[tuple[Connection, Way]],
     told: Named,
     match: Match,
     record: TimelineRecord,
@@ -95,15 +81,16 @@ def _among(
     apart = identifiers.strongest([c for c, _ in fitting], match)
     if len(apart) == 1 and not told.is_open:
         connection, signs = apart[0]
-        name = next(n for c, n in fitting if c.id == connection.id)
-        return _input(sources, told, connection, name, record, f", and the message shows {listed(signs)}")
+        way = next(way for c, way in fitting if c.id == connection.id)
+        return _input(sources, connection, way, record, f", and the message shows {listed(signs)}")
     if len(fitting) > 1 and not told.is_open and sources.may_ask_of([c for c, _ in fitting]):
-        used = [(c, name) for c, name in fitting if sources.used(c)]
+        used = [(c, way) for c, way in fitting if sources.used(c)]
         if len(used) == 1:
             more = "; of those that it can name only this one's execution history has the run"
-            return _input(sources, told, *used[0], record, more)
+            return _input(sources, *used[0], record, more)
     candidates = tuple(
-        _candidate(told, c, name, record) for c, name in (fitting or list(told.connections.values()))
+        Candidate(c, f"step '{record.name}' {way.phrase}")
+        for c, way in (fitting or list(told.connections.values()))
     )
     return Attribution(
         None,
@@ -119,8 +106,7 @@ def _open(told: Named, match: Match, record: TimelineRecord, fitting: int) -> st
     if told.unknown:
         return f"{step} names {told.unknown[0]}, whose value triage cannot see."
     if told.unseen:
-        environment = told.unseen[0]
-        return f"{step} is given its connection by the environment {environment.name}, {environment.why_not}."
+        return f"{step} {told.unseen[0]}."
     if not told.connections:
         return f"{step} names '{told.missing[0]}', which this project does not have."
     if fitting:
@@ -215,7 +201,3 @@ def of_project(sources: Sources, match: Match) -> tuple[Candidate, ...]:
 def listed(signs: set[str]) -> str:
     """Return signs of a connection as a reason repeats them."""
     return ", ".join(sorted(signs)[:3])
-
-
-def _title(step: Step) -> str:
-    return step.display_name or step.name or step.task

@@ -48,6 +48,11 @@ class Step:
         """Return the task's GUID, "" when only its name is known and the table does not have it."""
         return task_inputs.id_of(self.task)
 
+    @property
+    def title(self) -> str:
+        """Return what a reason calls it."""
+        return self.display_name or self.name or self.task
+
 
 def read(text: str) -> dict[str, Any]:
     """Return an expanded pipeline, {} when the text is none."""

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from triage.domain import LinkMethod
 from triage.link import definition, environments, identifiers, task_inputs
 from triage.link.variables import is_open
 from triage.link.visible import is_hidden
@@ -13,7 +14,6 @@ from triage.link.visible import is_hidden
 if TYPE_CHECKING:
     from triage.domain import Connection, Match, Task, TimelineRecord
     from triage.link.definition import Step
-    from triage.link.environments import Handed
     from triage.link.sources import Sources
     from triage.link.task_inputs import Input
 
@@ -23,15 +23,27 @@ _NAMES_ONE = re.compile(r"connection|endpoint|subscription|credential|service", 
 _SPOKEN_OF = {"azure", "azurerm", "dockerregistry", "github", "kubernetes"}
 
 
+@dataclass(frozen=True)
+class Way:
+    """How a step comes to a connection, as a reason puts it after the step's name."""
+
+    phrase: str
+    method: LinkMethod
+
+    @classmethod
+    def of_input(cls, step: Step, name: str) -> Way:
+        """Return that of an input, by the name that its author wrote."""
+        return cls(f"names it in its input {step.spelling.get(name, name)}", LinkMethod.TASK_INPUT)
+
+
 @dataclass
 class Named:
     """What the inputs of a step name."""
 
-    connections: dict[str, tuple[Connection, str]] = field(default_factory=dict)  # by id, with the input
+    connections: dict[str, tuple[Connection, Way]] = field(default_factory=dict)  # by id
     missing: list[str] = field(default_factory=list)  # names that the project does not have
     unknown: list[str] = field(default_factory=list)  # values with a variable that nobody tells
-    environments: dict[str, str] = field(default_factory=dict)  # of those an environment hands over, by id
-    unseen: list[Handed] = field(default_factory=list)  # environments that hand over who knows what
+    unseen: list[str] = field(default_factory=list)  # why it may use another one, as a reason puts it
     found: bool = False  # the step itself was found
 
     @property
@@ -46,10 +58,12 @@ def of_step(sources: Sources, record: TimelineRecord, task: Task, match: Match) 
     inputs = task_inputs.inputs(task)
     for step in definition.matching(sources.steps, record):
         told.found = True
-        for each in [i for i in inputs if not is_hidden(i.visible, step.inputs)] or inputs:
+        given = {**task_inputs.defaults(task), **step.inputs}
+        looked_at = [each for each in inputs if not is_hidden(each.visible, given)]
+        for each in looked_at:
             _take(told, sources, step, each, match)
-        for each in inputs:
-            if "kubernetes" in match.connection_types and not is_hidden(each.visible, step.inputs):
+        for each in looked_at:
+            if "kubernetes" in match.connection_types:
                 _take_handed(told, sources, step, each, inputs)
         if not inputs:
             _guess(told, sources, step, match)
@@ -88,7 +102,7 @@ def _take(told: Named, sources: Sources, step: Step, given: Input, match: Match)
         if not found:
             told.missing.append(value)
         for connection in found:
-            told.connections.setdefault(connection.id, (connection, step.spelling.get(name, name)))
+            told.connections.setdefault(connection.id, (connection, Way.of_input(step, name)))
 
 
 def _take_handed(told: Named, sources: Sources, step: Step, given: Input, inputs: tuple[Input, ...]) -> None:
@@ -100,10 +114,11 @@ def _take_handed(told: Named, sources: Sources, step: Step, given: Input, inputs
     if handed.connection and not found:
         handed = replace(handed, why_not="whose connection this project does not have (any more)")
     if handed.why_not:
-        told.unseen.append(handed)
+        by = f"is given its connection by the environment {handed.name}"
+        told.unseen.append(f"{by}, {handed.why_not}")
+    way = Way(f"is given it by its job's environment {handed.name}", LinkMethod.ENVIRONMENT)
     for connection in found:
-        told.environments[connection.id] = handed.name
-        told.connections.setdefault(connection.id, (connection, given.names[0]))
+        told.connections.setdefault(connection.id, (connection, way))
 
 
 def _guess(told: Named, sources: Sources, step: Step, match: Match) -> None:
@@ -115,4 +130,4 @@ def _guess(told: Named, sources: Sources, step: Step, match: Match) -> None:
             continue
         for connection in connections(sources, value):
             if by_id or fits(connection, match):
-                told.connections.setdefault(connection.id, (connection, step.spelling.get(name, name)))
+                told.connections.setdefault(connection.id, (connection, Way.of_input(step, name)))

@@ -28,9 +28,27 @@ _HAND_OVER = {
     "twineauthenticate",
 }
 _LOGINS = {"docker", "kubernetes"}  # so do these, when they are told to log in
-# Groups of inputs have rules, too, which the extract of the tasks' definitions does not hold: Terraform
-# looks at the connection of its backend only to initialise it.
-_TERRAFORM = "fe504acc-6115-40cb-89ff-191386b5e7bf"
+# Groups of inputs have rules, too, and inputs have defaults, which the extract of the tasks' definitions does
+# not hold. These are as they stand in the `groups` and `inputs` of the task.json of
+# https://github.com/microsoft/azure-pipelines-terraform (Tasks/TerraformTask, V1 to V5 alike, where
+# src/base-terraform-command-handler.ts reads backendService* in `init` alone and environmentServiceName* in
+# the rest) and https://github.com/jason-johnson/azure-pipelines-tasks-terraform (tasks/terraform-cli).
+TERRAFORM, TERRAFORM_CLI = "fe504acc-6115-40cb-89ff-191386b5e7bf", "51355d76-dd54-4754-919d-bba27fdf59e4"
+_OF_GROUPS = {
+    (TERRAFORM, "backendservicearm"): "provider = azurerm && command = init",
+    (TERRAFORM, "backendserviceaws"): "provider = aws && command = init",
+    (TERRAFORM, "backendservicegcp"): "provider = gcp && command = init",
+    (TERRAFORM, "backendserviceoci"): "provider = oci && command = init",
+    (TERRAFORM_CLI, "backendservicearm"): "command = init && backendType = azurerm",
+    (TERRAFORM_CLI, "backendserviceaws"): "command = init && backendType = aws",
+    (TERRAFORM_CLI, "providerserviceaws"): (
+        "command = plan || command = apply || command = destroy || command = refresh || command = import"
+    ),
+}
+_DEFAULTS = {
+    TERRAFORM: {"provider": "azurerm", "command": "init"},
+    TERRAFORM_CLI: {"command": "validate", "backendtype": "local"},
+}
 CHECKOUT = "6d15af64-176c-496d-b583-fd2ae21d4df4"
 
 
@@ -58,8 +76,12 @@ def inputs(task: Task) -> tuple[Input, ...]:
 
 
 def _of_group(task: Task, given: dict[str, Any]) -> str:
-    backend = task.id.lower() == _TERRAFORM and given["names"][0].startswith("backendservice")
-    return "command = init" if backend else ""
+    return _OF_GROUPS.get((task.id.lower(), given["names"][0]), "")
+
+
+def defaults(task: Task) -> dict[str, str]:
+    """Return what inputs mean that a step does not give, as far as it decides where a task looks."""
+    return _DEFAULTS.get(task.id.lower(), {})
 
 
 def hands_over(task_id: str, command: str) -> bool:
@@ -109,7 +131,8 @@ def federating_version(task: Task) -> str:
 
 @cache
 def _ids() -> dict[str, str]:
-    return {str(known["name"]).lower(): identity for identity, known in _table().items()}
+    named = {str(known["name"]).lower(): identity for identity, known in _table().items()}
+    return named | {f"terraformtaskv{version}": TERRAFORM for version in range(1, 5)}  # V5 dropped the V
 
 
 @cache
