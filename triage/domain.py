@@ -117,6 +117,7 @@ class Run:
     requested_for: Identity | None = None
     requested_by: Identity | None = None
     finished_at: datetime | None = None
+    started_at: datetime | None = None
     validation_errors: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
     variables: Mapping[str, str] = field(default_factory=dict, repr=False)  # given when queued; lower case

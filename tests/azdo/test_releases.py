@@ -187,4 +187,5 @@ def test_secret_variables_of_a_group_stay_references(door: azdo.Door, shop: Proj
     variables = {"Target": {"value": "prod"}, "Key": {"value": "hidden", "isSecret": True}}
     shop.variable_groups[1] = {"id": 1, "name": "Deploy", "variables": variables}
     known = door.variable_groups(shop.id)
-    assert known["deploy"] == known["1"] == {"target": "prod", "key": "$(Key)"}
+    assert known["deploy"] is known["1"]
+    assert known["deploy"].variables == {"target": "prod", "key": "$(Key)"}

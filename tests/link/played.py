@@ -68,6 +68,8 @@ class Case:
     permitted: list[str] = field(default_factory=list)
     permitted_to_all: list[str] = field(default_factory=list)
     gone: list[str] = field(default_factory=list)  # connections that were deleted since
+    changed: list[str] = field(default_factory=list)  # variable groups and task groups changed since
+    elsewhere: dict[str, str] = field(default_factory=dict)  # connections of another project
     validation: bool = False
 
     def identity(self, *parts: str) -> str:
@@ -128,7 +130,13 @@ def set_up(organisation: Organisation, case: Case) -> Project:
     owner = organisation.add_user(f"jo@{case.project}.example", "Jo")
     for name, told in case.connections.items():
         if name not in case.gone:
-            project.endpoints[case.identity(name)] = _endpoint(case, name, told, owner)
+            project.endpoints[case.identity(name)] = _endpoint(case, project, name, told, owner)
+    for name, told in case.elsewhere.items():
+        other = organisation.add_project(f"{case.project}-other")
+        other.endpoints[case.identity("other", name)] = {
+            **_endpoint(case, other, name, told, owner),
+            "id": case.identity("other", name),
+        }
     _library(project, case)
     definition = _definition(project, case)
     project.definitions[_PIPELINE] = {3: definition}
@@ -155,30 +163,36 @@ def conclude(door: azdo.Door, known: worker.Knowledge, ref: RunRef) -> Finding:
     return finding
 
 
-def _endpoint(case: Case, name: str, told: str, owner: dict[str, Any]) -> dict[str, Any]:
+def _endpoint(case: Case, project: Project, name: str, told: str, owner: dict[str, Any]) -> dict[str, Any]:
+    """Return a connection; `home=name` is shared by a project that calls it so, `made=since` newer than the runs."""
     kind, *rest = told.split()
     values = dict(each.split("=", 1) for each in rest)
+    made = datetime.now(UTC) - timedelta(days=0 if values.get("made") == "since" else 90)
+    here = {"projectReference": {"id": project.id, "name": project.name}, "name": name}
     parameters = {_PARAMETERS[k]: case.fill(v) for k, v in values.items() if k in _PARAMETERS}
     if kind == "azurerm":
         parameters["serviceprincipalid"] = case.identity("app", name)
         parameters.setdefault("tenantid", case.identity("tenant", name))
     return {
         "id": case.identity(name),
-        "name": name,
+        "name": values.get("home", name),
         "type": kind,
+        "creationDate": stamp(made),
+        "serviceEndpointProjectReferences": [here],
         "url": values.get("url", "https://management.azure.com/"),
         "authorization": {"scheme": "ServicePrincipal", "parameters": parameters},
         "data": {"creationMode": "Manual", "subscriptionId": values.get("sub", "")},
         "createdBy": owner,
         "isReady": True,
-        "isShared": "shared" in values,
+        "isShared": bool({"shared", "home"} & set(values)),
     }
 
 
 def _library(project: Project, case: Case) -> None:
     for number, (name, values) in enumerate(case.groups.items(), 1):
         variables = {key: {"value": case.fill(value)} for key, value in values.items()}
-        project.variable_groups[number] = {"id": number, "name": name, "variables": variables}
+        kept = {"id": number, "name": name, "variables": variables, "modifiedOn": _touched(case, name)}
+        project.variable_groups[number] = kept
     for name, group in case.task_groups.items():
         identity = case.identity("group", name)
         project.task_groups[identity] = [
@@ -186,6 +200,7 @@ def _library(project: Project, case: Case) -> None:
                 "id": identity,
                 "name": name,
                 "version": {"major": 1, "minor": 0, "patch": 0},
+                "modifiedOn": _touched(case, name),
                 "inputs": [{"name": k, "defaultValue": case.fill(v)} for k, v in group["inputs"].items()],
                 "tasks": [_designed(case, step) for step in group["steps"]],
             }
@@ -195,6 +210,10 @@ def _library(project: Project, case: Case) -> None:
             _of_environment(case, 10 * number + at, *each) for at, each in enumerate(resources.items(), 1)
         ]
         project.environments[number] = {"id": number, "name": name, "resources": told}
+
+
+def _touched(case: Case, name: str) -> str:
+    return stamp(datetime.now(UTC) - timedelta(days=0 if name in case.changed else 90))
 
 
 def _of_environment(case: Case, number: int, name: str, told: str) -> dict[str, Any]:
@@ -268,6 +287,7 @@ def _build(project: Project, case: Case, number: int, ended: datetime, owner: di
         "status": "completed",
         "result": "failed",
         "reason": "manual",
+        "startTime": stamp(ended - timedelta(minutes=2)),
         "finishTime": stamp(ended),
         "definition": {"id": _PIPELINE, "name": "shop", "revision": 3},
         "project": project.reference(),

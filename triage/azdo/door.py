@@ -94,6 +94,14 @@ class Use:
 
 
 @dataclass(frozen=True)
+class VariableGroup:
+    """A variable group of the library, as it is now."""
+
+    variables: Mapping[str, str]  # by lower-case name
+    modified_at: datetime | None
+
+
+@dataclass(frozen=True)
 class Thread:
     """A comment thread on a pull request."""
 
@@ -474,18 +482,19 @@ class Door:
         """Return the snapshot of a release's environment, its release's variables included."""
         return releases.environment(self._release(ref), ref)
 
-    def variable_groups(self, project_id: str) -> dict[str, dict[str, str]]:
+    def variable_groups(self, project_id: str) -> dict[str, VariableGroup]:
         """Return the variable groups of a project by lower-case name and by id, without secret values."""
 
-        def ask() -> dict[str, dict[str, str]]:
+        def ask() -> dict[str, VariableGroup]:
             try:
                 body = self._wire.get(*_VARIABLE_GROUPS, route={"project": project_id})
             except (Cancel, AccessRefused):
                 return {}
-            named: dict[str, dict[str, str]] = {}
+            named: dict[str, VariableGroup] = {}
             for each in listed(body):
-                variables = shapes.variables(each.get("variables"))
-                named[shapes.text(each, "name").lower()] = named[str(each.get("id"))] = variables
+                modified = shapes.moment(shapes.text(each, "modifiedOn"))
+                group = VariableGroup(shapes.variables(each.get("variables")), modified)
+                named[shapes.text(each, "name").lower()] = named[str(each.get("id"))] = group
             return named
 
         return self._memory.recall(("variable groups", project_id), ask, seconds=_MINUTE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from triage.domain import Attribution, Candidate, LinkMethod
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from triage.link.sources import Sources
 
 _TODAY = " The YAML of the run is gone; this is the pipeline as it is written today."
+_CHANGED = " But what it takes it from has been changed since the run began."
 
 
 def own(sources: Sources, match: Match, record: TimelineRecord | None) -> Attribution | None:
@@ -29,7 +31,7 @@ def own(sources: Sources, match: Match, record: TimelineRecord | None) -> Attrib
         terraform.take_back_ends(told, sources, _before(sources, record))
     fitting = [value for value in told.connections.values() if named.fits(value[0], match)]
     if len(fitting) == 1 and not told.is_open:
-        return _input(sources, *fitting[0], record)
+        return _input(sources, *fitting[0], record, match)
     if told.connections or told.missing or told.is_open:
         return _among(sources, fitting, told, match, record)
     return _names_none(sources, match, record) if told.found else None
@@ -59,15 +61,36 @@ def earlier(sources: Sources, match: Match, record: TimelineRecord) -> Attributi
     reason = f"Step '{step.title}' of the same job hands its credential to the steps after it."
     # A script may all the same use a secret of its own.
     proven = not task_inputs.is_script(record.task)
-    return Attribution(connection, LinkMethod.EARLIER_STEP, reason, proven_use=proven)
+    handed = Attribution(connection, LinkMethod.EARLIER_STEP, reason, proven_use=proven)
+    is_changed = any(sources.is_changed(step, name) for name in step.inputs)
+    return _sure(sources, handed, match, is_changed=is_changed)
 
 
 def _input(
-    sources: Sources, connection: Connection, way: Way, record: TimelineRecord, more: str = ""
+    sources: Sources, connection: Connection, way: Way, record: TimelineRecord, match: Match, more: str = ""
 ) -> Attribution:
-    today = _TODAY if sources.is_of_today else ""
-    reason = f"Step '{record.name}' ({record.task}) {way.phrase}{more}.{today}"
-    return Attribution(connection, way.method, reason, proven_use=not today)
+    reason = f"Step '{record.name}' ({record.task}) {way.phrase}{more}."
+    found = Attribution(connection, way.method, reason, proven_use=True)
+    return _sure(sources, found, match, is_changed=way.is_changed)
+
+
+def _sure(sources: Sources, found: Attribution, match: Match, *, is_changed: bool = False) -> Attribution:
+    """Hold what is only known as it is today against the history: pipelines change, and so do groups."""
+    if found.connection is None or not (is_changed or sources.is_of_today):
+        return found
+    reason = found.reason + (_TODAY if sources.is_of_today else _CHANGED)
+    if sources.may_ask_of([found.connection]) and sources.used(found.connection):
+        return replace(found, reason=f"{reason} Its execution history has this run.")
+    fitting = [c for c in sources.connections if named.fits(c, match)]
+    used = [c for c in fitting if sources.used(c)] if sources.may_ask_of(fitting) else []
+    if not used and not is_changed:
+        return replace(found, reason=reason, proven_use=False)
+    instead = f" The run used {' and '.join(repr(c.name) for c in used)} instead." if used else ""
+    candidates = (
+        *(Candidate(c, "this run used it") for c in used),
+        Candidate(found.connection, "the pipeline names it today"),
+    )
+    return Attribution(None, LinkMethod.UNDECIDED, f"{reason}{instead}", candidates)
 
 
 def _among(
@@ -82,12 +105,12 @@ def _among(
     if len(apart) == 1 and not told.is_open:
         connection, signs = apart[0]
         way = next(way for c, way in fitting if c.id == connection.id)
-        return _input(sources, connection, way, record, f", and the message shows {listed(signs)}")
+        return _input(sources, connection, way, record, match, f", and the message shows {listed(signs)}")
     if len(fitting) > 1 and not told.is_open and sources.may_ask_of([c for c, _ in fitting]):
         used = [(c, way) for c, way in fitting if sources.used(c)]
         if len(used) == 1:
             more = "; of those that it can name only this one's execution history has the run"
-            return _input(sources, *used[0], record, more)
+            return _input(sources, *used[0], record, match, more)
     candidates = tuple(
         Candidate(c, f"step '{record.name}' {way.phrase}")
         for c, way in (fitting or list(told.connections.values()))
@@ -95,12 +118,12 @@ def _among(
     return Attribution(
         None,
         LinkMethod.UNDECIDED,
-        _open(told, match, record, len(fitting)),
+        _open(sources, told, match, record, len(fitting)),
         candidates or of_project(sources, match),
     )
 
 
-def _open(told: Named, match: Match, record: TimelineRecord, fitting: int) -> str:
+def _open(sources: Sources, told: Named, match: Match, record: TimelineRecord, fitting: int) -> str:
     """Return why what a step names does not decide."""
     step = f"Step '{record.name}'"
     if told.unknown:
@@ -108,7 +131,7 @@ def _open(told: Named, match: Match, record: TimelineRecord, fitting: int) -> st
     if told.unseen:
         return f"{step} {told.unseen[0]}."
     if not told.connections:
-        return f"{step} names '{told.missing[0]}', which this project does not have."
+        return f"{step} names '{told.missing[0]}', {_gone(sources, told.missing[0])}."
     if fitting:
         return f"{step} ({record.task}) uses {fitting} connections that fit."
     about = " or ".join(match.connection_types) or "something else"
@@ -117,6 +140,12 @@ def _open(told: Named, match: Match, record: TimelineRecord, fitting: int) -> st
     elif registry := match.captures.get("registry"):
         about = f"the registry {registry}"
     return f"{step} names no connection that fits: the message is about {about}."
+
+
+def _gone(sources: Sources, name: str) -> str:
+    if sources.is_newer_name(name):
+        return "but the connection of this name was made after the run"
+    return "which this project does not have"
 
 
 def _names_none(sources: Sources, match: Match, record: TimelineRecord) -> Attribution | None:
@@ -133,7 +162,9 @@ def _by_resource(sources: Sources, match: Match, record: TimelineRecord) -> Attr
     task = record.task
     if task is not None and task.id.lower() == task_inputs.CHECKOUT:
         steps = definition.matching(sources.steps, record)
-        found = resources.of_checkout(sources.resources, sources.own_repository, steps, record)
+        found = resources.of_checkout(
+            sources.resources, sources.own_repository, steps, record, sources.run.repository_name
+        )
     elif record.name.startswith("Initialize containers"):
         found = resources.of_job(sources.pipeline, sources.resources, record)
     elif task is None or not task_inputs.inputs(task):
@@ -159,11 +190,11 @@ def _resource(
     if fitting:
         connection, resource = fitting[0]
         what = "own repository is reached by it" if resource.alias == resources.SELF else "resources name it"
-        today = _TODAY if sources.is_of_today else ""
-        reason = f"{step} uses it: the pipeline's {what}.{today}"
-        return Attribution(connection, LinkMethod.RESOURCE, reason, proven_use=not today)
+        reason = f"{step} uses it: the pipeline's {what}."
+        return _sure(sources, Attribution(connection, LinkMethod.RESOURCE, reason, proven_use=True), match)
     if found and not told:
-        reason = f"The pipeline's resources name '{found[0].connection}', which this project does not have."
+        gone = _gone(sources, found[0].connection)
+        reason = f"The pipeline's resources name '{found[0].connection}', {gone}."
         return Attribution(None, LinkMethod.UNDECIDED, reason)
     return None
 

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from triage.domain import TimelineRecord
 
-    TaskGroups = Callable[[str, str], dict[str, Any]]  # id and major version to its definition
+    # Id and major version to its definition, and whether that was changed since the run.
+    TaskGroups = Callable[[str, str], tuple[dict[str, Any], bool]]
 
 _MAX_DEPTH = 30
 _DEEPEST, _DIGITS = 100, 10
@@ -41,6 +42,7 @@ class Step:
     variables: dict[str, str] = field(default_factory=dict)  # names in lower case
     groups: tuple[str, ...] = ()  # variable groups in reach, the nearest last
     environment: str = ""  # of a deployment job: prod, or prod.web with the resource of it
+    is_changed: bool = False  # since the run: it is of a task group of which only today's text is kept
     spelling: dict[str, str] = field(default_factory=dict)  # an input's name as its author wrote it
 
     @property
@@ -255,7 +257,8 @@ def _designed(
         return [step]
     if task_groups is None or depth >= _GROUP_DEPTH:
         return []
-    group = task_groups(identity, step.major)
+    group, is_changed = task_groups(identity, step.major)
+    at = replace(at, is_changed=at.is_changed or is_changed)
     given = {
         str(each.get("name")).lower(): str(each.get("defaultValue") or "")
         for each in _tables(group.get("inputs"))

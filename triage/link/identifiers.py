@@ -21,7 +21,7 @@ _COMMON = {
     "management.azure.com",
     "pkgs.dev.azure.com",
 }
-_BY_ADDRESS = ("external", "sonar")  # types that are told apart by the server they open
+_BY_ADDRESS = ("external", "githubenterprise", "sonar")  # types that are told apart by the server they open
 _MANY_NAMES = ("pkgs.visualstudio.com", "pkgs.dev.azure.com")  # one feed goes by either
 _DOCUMENTATION = ("aka.ms", "docs.", "go.microsoft.com", "learn.microsoft.com")
 _HUB = re.compile(r"^(?:index|registry-1|registry|auth)\.docker\.io$")

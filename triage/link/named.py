@@ -29,11 +29,13 @@ class Way:
 
     phrase: str
     method: LinkMethod
+    is_changed: bool = False  # what it is taken from, since the run
 
     @classmethod
-    def of_input(cls, step: Step, name: str) -> Way:
+    def of_input(cls, sources: Sources, step: Step, name: str) -> Way:
         """Return that of an input, by the name that its author wrote."""
-        return cls(f"names it in its input {step.spelling.get(name, name)}", LinkMethod.TASK_INPUT)
+        phrase = f"names it in its input {step.spelling.get(name, name)}"
+        return cls(phrase, LinkMethod.TASK_INPUT, sources.is_changed(step, name))
 
 
 @dataclass
@@ -102,7 +104,7 @@ def _take(told: Named, sources: Sources, step: Step, given: Input, match: Match)
         if not found:
             told.missing.append(value)
         for connection in found:
-            told.connections.setdefault(connection.id, (connection, Way.of_input(step, name)))
+            told.connections.setdefault(connection.id, (connection, Way.of_input(sources, step, name)))
 
 
 def _take_handed(told: Named, sources: Sources, step: Step, given: Input, inputs: tuple[Input, ...]) -> None:
@@ -130,4 +132,4 @@ def _guess(told: Named, sources: Sources, step: Step, match: Match) -> None:
             continue
         for connection in connections(sources, value):
             if by_id or fits(connection, match):
-                told.connections.setdefault(connection.id, (connection, Way.of_input(step, name)))
+                told.connections.setdefault(connection.id, (connection, Way.of_input(sources, step, name)))

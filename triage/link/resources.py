@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -47,17 +48,28 @@ def listed(pipeline: dict[str, Any]) -> list[Resource]:
 
 
 def of_checkout(
-    resources: list[Resource], own: Resource | None, steps: list[Step], record: TimelineRecord
+    resources: list[Resource],
+    own: Resource | None,
+    steps: list[Step],
+    record: TimelineRecord,
+    own_name: str | None = None,
 ) -> list[Resource]:
-    """Return the repositories that a checkout can be of.
+    """Return the repositories that a checkout can be of; none when it is of the own one, which needs none.
 
     Azure DevOps calls the step `Checkout contoso/lib@main to s/lib` when a job has several.
     """
     known = [*([own] if own else []), *(each for each in resources if each.kind == "repositories")]
     aliases = {step.inputs.get("repository", SELF).lower() for step in steps}
     wanted = [each for each in known if each.alias.lower() in aliases] if aliases else known
-    named = [each for each in wanted if each.name and each.name.lower() in record.name.lower()]
+    named = [each for each in wanted if each.name and _is_titled(each.name, record)]
+    if not named and own is None and own_name and _is_titled(own_name, record):
+        return []
     return named or wanted
+
+
+def _is_titled(name: str, record: TimelineRecord) -> bool:
+    """Return True when a step's title has a repository's name, not as a part of another one."""
+    return re.search(rf"(?<![\w./-]){re.escape(name)}(?![\w./-])", record.name, re.IGNORECASE) is not None
 
 
 def of_job(pipeline: dict[str, Any], resources: list[Resource], record: TimelineRecord) -> list[Resource]:

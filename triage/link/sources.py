@@ -6,13 +6,16 @@ import re
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from triage.azdo import shapes
 from triage.errors import Cancel
 from triage.link import definition, resources, variables
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from triage.azdo import Door
+    from triage.azdo.door import VariableGroup
     from triage.domain import Connection, Run, TimelineRecord
     from triage.link.definition import Step
     from triage.link.resources import Resource
@@ -40,10 +43,25 @@ class Sources:
         self._groups: dict[tuple[str, str], dict[str, Any]] = {}
 
     @cached_property
-    def connections(self) -> tuple[Connection, ...]:
-        """The project's connections."""
+    def _of_today(self) -> tuple[Connection, ...]:
         self.calls += 1
         return self.door.connections(self.run.project_id)
+
+    @cached_property
+    def connections(self) -> tuple[Connection, ...]:
+        """The project's connections, but for those made after the run: it cannot have used them."""
+        return tuple(
+            each for each in self._of_today if not self._is_newer(each.created_at, self.run.finished_at)
+        )
+
+    def is_newer_name(self, name: str) -> bool:
+        """Return True when a connection of this name was made after the run, perhaps in place of another."""
+        return any(
+            each.name.lower() == name.lower() for each in self._of_today if each not in self.connections
+        )
+
+    def _is_newer(self, moment: datetime | None, than: datetime | None) -> bool:
+        return moment is not None and than is not None and moment > than
 
     @cached_property
     def definition(self) -> dict[str, Any]:
@@ -136,6 +154,20 @@ class Sources:
         """Return what stands at a step, with its variables put in as far as they are known."""
         return variables.expand(text.strip(), lambda variable: self._variable(step, variable)).strip()
 
+    def is_changed(self, step: Step, name: str) -> bool:
+        """Return True when an input's value is from a variable group or task group that was changed since.
+
+        Today's value may not be the run's. Definitions and YAML are read as they were.
+        """
+        seen: list[str] = []
+
+        def lookup(variable: str) -> str | None:
+            seen.append(variable)
+            return self._variable(step, variable)
+
+        variables.expand(step.inputs.get(name, ""), lookup)
+        return step.is_changed or any(self._told_of(step, each)[1] for each in seen)
+
     def environments(self, name: str) -> dict[str, int]:
         """Return the environments whose names hold this one, those that may be seen."""
         self._count("environments", name.lower())
@@ -196,25 +228,34 @@ class Sources:
         return {str(each[1] or each[2]).lower() for each in found}
 
     def _variable(self, step: Step, name: str) -> str | None:
+        return self._told_of(step, name)[0]
+
+    def _told_of(self, step: Step, name: str) -> tuple[str | None, bool]:
+        """Return a variable's value, and whether it is from a group that was changed since the run began."""
         if name in step.variables:
-            return step.variables[name]
+            return step.variables[name], False
         if (from_group := self._of_groups(step.groups, name)) is not None:
             return from_group
         for known in (self.run.variables, self._defined, variables.predefined(self.run)):
             if name in known:
-                return known[name]
-        return self._of_groups(self._defined_groups, name)
+                return known[name], False
+        return self._of_groups(self._defined_groups, name) or (None, False)
 
-    def _of_groups(self, groups: Sequence[str], name: str) -> str | None:
+    def _of_groups(self, groups: Sequence[str], name: str) -> tuple[str, bool] | None:
         """Return the value of the group that is taken in last: it wins."""
-        if not groups:
-            return None
-        known = self._library
-        found = [known[group.lower()][name] for group in groups if name in known.get(group.lower(), {})]
-        return found[-1] if found else None
+        found = (
+            [self._library[each.lower()] for each in groups if each.lower() in self._library]
+            if groups
+            else []
+        )
+        having = [group for group in found if name in group.variables]
+        return (having[-1].variables[name], self._since(having[-1].modified_at)) if having else None
+
+    def _since(self, moment: datetime | None) -> bool:
+        return self._is_newer(moment, self.run.started_at or self.run.finished_at)
 
     @cached_property
-    def _library(self) -> dict[str, dict[str, str]]:
+    def _library(self) -> dict[str, VariableGroup]:
         self.calls += 1
         return self.door.variable_groups(self.run.project_id)
 
@@ -227,11 +268,12 @@ class Sources:
         listed = self.definition.get("variableGroups")
         return [str(each.get("id")) for each in listed or [] if isinstance(each, dict)]
 
-    def _task_group(self, group_id: str, major: str) -> dict[str, Any]:
+    def _task_group(self, group_id: str, major: str) -> tuple[dict[str, Any], bool]:
         key = group_id.lower(), major
         if key not in self._groups:
             if self.calls >= _CALLS_MAX:
-                return {}
+                return {}, False
             self.calls += 1
             self._groups[key] = self.door.task_group(self.run.project_id, group_id, major)
-        return self._groups[key]
+        group = self._groups[key]
+        return group, self._since(shapes.moment(shapes.text(group, "modifiedOn")))
