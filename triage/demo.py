@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Engine
 
+    from triage.sandbox.server import Played
+
 _PATIENCE_SECONDS = 120.0
 _EVENTS = (
     "build.complete",
@@ -64,19 +66,28 @@ class Stage:
 
 
 @contextmanager
-def stage(folder: Path, *, port: int = 0, workers: int = 2, database_url: str = "") -> Iterator[Stage]:
+def stage(
+    folder: Path,
+    *,
+    port: int = 0,
+    workers: int = 2,
+    database_url: str = "",
+    name: str = "contoso",
+    known_as: Callable[[Played], str] = lambda played: played.url,
+) -> Iterator[Stage]:
     """Serve a played organisation and triage beside it; nothing leaves this machine.
 
-    Without a database's URL a new one is made in the folder.
+    Without a database's URL a new one is made in the folder. `known_as` returns the address by which
+    triage is told of the organisation.
     """
     token, password = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
-    organisation = Organisation("contoso")
+    organisation = Organisation(name)
     with ExitStack() as stack:
         played = stack.enter_context(serve(organisation, token=token))
         listener = service.listen("127.0.0.1", port)
         pages_url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         settings = config.load(
-            azure_devops={"url": played.url, "token": token},
+            azure_devops={"url": known_as(played), "token": token},
             database={"url": database_url or f"sqlite:///{folder / 'triage.db'}"},
             hook={"username": "triage", "password": password},
             server={"public_url": pages_url},

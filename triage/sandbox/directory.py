@@ -55,6 +55,9 @@ def _project(call: Call, project: Project) -> dict[str, Any]:
 def _areas(call: Call) -> Response:
     if "areaId" in call.values:
         return JSONResponse(None)
+    if call.organisation.area_urls:
+        known = call.organisation.area_urls.items()
+        return listing([{"id": area, "name": area, "locationUrl": url} for area, url in known])
     # As a server of one's own answers: everything is below the same address.
     return JSONResponse({"count": 0, "value": None})
 

@@ -285,8 +285,8 @@ class _Handler(BaseHTTPRequestHandler):
         """Keep quiet."""
 
 
-def certificate(name: str, *, days: float = 1) -> tuple[x509.Certificate, bytes]:
-    """Return a certificate of its own for a host or application, and its PEM file with the private key."""
+def certificate(name: str, *more: str, days: float = 1) -> tuple[x509.Certificate, bytes]:
+    """Return a certificate of its own for hosts or an application, and its PEM file with the private key."""
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.now(UTC)
@@ -298,7 +298,9 @@ def certificate(name: str, *, days: float = 1) -> tuple[x509.Certificate, bytes]
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(days=1) + min(timedelta(0), timedelta(days=days)))
         .not_valid_after(now + timedelta(days=days))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .add_extension(
+            x509.SubjectAlternativeName([x509.DNSName(each) for each in (name, *more)]), critical=False
+        )
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
     )

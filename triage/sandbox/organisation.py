@@ -97,6 +97,7 @@ class Organisation:
         self.id = str(uuid.uuid5(uuid.NAMESPACE_DNS, name))
         self.lock = threading.RLock()
         self.url = ""  # set by the server: http://127.0.0.1:<port>/<name>
+        self.area_urls: dict[str, str] = {}  # where the service serves an area, by its id, when not there
         self.projects: dict[str, Project] = {}
         self.users: dict[str, dict[str, Any]] = {}  # identity refs, with `assignable`
         self.subscriptions: dict[str, dict[str, Any]] = {}

@@ -254,7 +254,7 @@ class _Front:
     def _located(self, request: Request, path: str) -> tuple[locations.Location | None, dict[str, str]]:
         """Return the API that a path leads to; none for the list of all of them."""
         own = self.organisation.name.count("/") + 1  # a server's collection is named by two steps
-        steps = path.split("/")
+        steps = _steps(request.headers.get("host", ""), path)
         first, rest = unquote("/".join(steps[:own])), "/".join(steps[own:])
         if first.lower() != self.organisation.name.lower():
             raise Refusal(404, f"The organisation {first} does not exist.", "HostNotFoundException")
@@ -315,6 +315,17 @@ def _path(request: Request) -> str:
     """Return the path as it was sent, without what follows it."""
     path: bytes = request.scope["raw_path"]
     return path.decode("ascii", "replace").split("?")[0].lstrip("/")
+
+
+def _steps(host: str, path: str) -> list[str]:
+    """Return a path's steps from the organisation on, which the old hosts have in their name instead."""
+    steps = path.split("/")
+    if not host.endswith(".visualstudio.com"):
+        return steps
+    return [
+        host.split(".", maxsplit=1)[0],
+        *(steps[1:] if steps[0].lower() == "defaultcollection" else steps),
+    ]
 
 
 def _read(body: bytes) -> Any:
