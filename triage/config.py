@@ -294,7 +294,8 @@ class Expiry(_Section):
     )
     graph: bool = Field(
         default=False,
-        description="Ask Microsoft Graph when secrets of applications end (needs Application.Read.All).",
+        description="Ask Microsoft Graph for the secrets of applications: when they end, and whether a newer "
+        "one is there already when a run fails (needs Application.Read.All).",
     )
     graph_url: str = Field(
         default="https://graph.microsoft.com",

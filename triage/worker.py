@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from triage import (
+    applications,
     azdo,
     ending,
     impact,
@@ -65,6 +66,7 @@ class Knowledge:
     pages_url: str
     own_secrets: tuple[str, ...] = field(default=(), repr=False)  # never shown, wherever they turn up
     memory: azdo.Memory = field(default_factory=azdo.Memory, repr=False, compare=False)
+    applications: applications.Applications | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,7 @@ def knowledge(settings: Settings) -> Knowledge:
             )
             if secret and secret.get_secret_value()
         ),
+        applications=applications.from_settings(settings),
     )
 
 
@@ -132,10 +135,11 @@ def _finding(
 ) -> Finding:
     whose = owner.find(door, run, attribution, known.owners, known.fallback)
     connection, match_ = attribution.connection, evidence.match
-    recipe = renewal.choose(
-        known.recipes, connection, match_, run, evidence.record, door.organization_url, whose
-    )
     breaks = match_.verdict is not Verdict.LOOK_ALIKE and match_.confidence is not Confidence.HINT
+    registered = known.applications.of(connection) if known.applications and connection and breaks else None
+    recipe = renewal.choose(
+        known.recipes, connection, match_, run, evidence.record, door.organization_url, whose, registered
+    )
     return Finding(
         run=run,
         evidence=evidence,

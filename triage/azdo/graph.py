@@ -47,10 +47,20 @@ class Application:
 class Graph:
     """Asks for applications, each once. The first refusal ends the asking and is kept in `problem`."""
 
-    def __init__(self, url: str, sign_in: SignIn, *, sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(
+        self,
+        url: str,
+        sign_in: SignIn,
+        *,
+        attempts: int = _ATTEMPTS,
+        seconds: float = _SECONDS,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
         self.url = url.rstrip("/")
         self.problem = ""  # why nothing is asked any more, one sentence
+        self.missing: set[str] = set()  # ids, in lower case, that our tenant has no application of
         self._sign_in = sign_in
+        self._attempts, self._seconds = attempts, seconds
         self._sleep = sleep
         self._known: dict[str, Application | None] = {}
 
@@ -68,12 +78,13 @@ class Graph:
         return self._known[number]
 
     def _ask(self, number: str) -> Application | None:
-        for attempt in range(_ATTEMPTS):
+        for attempt in range(self._attempts):
             response = self._get(number)
-            if response.status_code not in _BUSY or attempt == _ATTEMPTS - 1:
+            if response.status_code not in _BUSY or attempt == self._attempts - 1:
                 break
             self._sleep(_patience(response.headers.get("Retry-After", "")))
         if response.status_code == requests.codes.not_found:
+            self.missing.add(number)
             return None  # deleted, or of another tenant
         if response.status_code in {requests.codes.unauthorized, requests.codes.forbidden}:
             self.problem = (
@@ -94,13 +105,13 @@ class Graph:
         )
 
     def _get(self, number: str) -> requests.Response:
-        deadline = Deadline(_SECONDS)
+        deadline = Deadline(self._seconds)
         try:
             response = requests.get(
                 f"{self.url}/v1.0/applications(appId='{number}')",
                 params={"$select": _FIELDS},
                 auth=Header(self._sign_in.bearer(f"{self.url}/.default")),
-                timeout=(10, 20),
+                timeout=(min(10.0, self._seconds), min(20.0, self._seconds)),
                 allow_redirects=False,  # the token goes nowhere else
                 stream=True,
             )

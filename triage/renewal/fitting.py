@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from triage.domain import Connection, Owner, TimelineRecord
     from triage.renewal.book import RecipeBook
     from triage.renewal.recipe import Applies, RecipeFile
+    from triage.renewal.registration import Registration
 
 
 def choose(
@@ -26,10 +27,11 @@ def choose(
     record: TimelineRecord | None,
     organization_url: str,
     owner: Owner | None = None,
+    registered: Registration | None = None,
 ) -> Recipe:
     """Return the recipe that fits most closely: by priority, then by how many conditions hold.
 
-    What the connection's state says is added to it.
+    What the connection's state says is added to it, and what Entra says of its application.
     """
     fitting = [
         ((each.priority, held, recipe.id), recipe)
@@ -45,7 +47,7 @@ def choose(
         told = state.without_closed_ways(told, federating, record.task if record else None, connection.type)
     return replace(
         told,
-        warnings=(*state.warnings(connection, run, owner), *told.warnings),
+        warnings=(*state.warnings(connection, match, run, owner, registered), *told.warnings),
         links=state.links(connection, run),
     )
 

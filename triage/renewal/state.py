@@ -10,17 +10,18 @@ from typing import TYPE_CHECKING
 
 from triage.link import identifiers, task_inputs
 from triage.match.redact import mask
+from triage.renewal import registration
 from triage.safe import words
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from triage.domain import Connection, Owner, Recipe, Run, Task
+    from triage.domain import Connection, Match, Owner, Recipe, Run, Task
+    from triage.renewal.registration import Registration
 
 _CREDENTIALS = (
     "https://portal.azure.com/#view/Microsoft_AAD_RegisteredApps/ApplicationMenuBlade/~/Credentials/appId/"
 )
-_OF_ENTRA = {"serviceprincipal", "workloadidentityfederation"}
 
 
 def credentials_page(connection: Connection) -> str:
@@ -30,7 +31,7 @@ def credentials_page(connection: Connection) -> str:
     """
     app = connection.parameters.get("serviceprincipalid", "")
     cloud = connection.data.get("environment", "").lower()
-    is_of_entra = connection.scheme in _OF_ENTRA and cloud in {"", "azurecloud"}
+    is_of_entra = connection.scheme in registration.OF_ENTRA and cloud in {"", "azurecloud"}
     return _CREDENTIALS + app.lower() if is_of_entra and identifiers.GUID.fullmatch(app) else ""
 
 
@@ -44,13 +45,20 @@ def links(connection: Connection | None, run: Run) -> tuple[tuple[str, str], ...
     return tuple((title, url) for title, url in pages if url)
 
 
-def warnings(connection: Connection | None, run: Run, owner: Owner | None) -> tuple[str, ...]:
+def warnings(
+    connection: Connection | None,
+    match: Match,
+    run: Run,
+    owner: Owner | None,
+    registered: Registration | None = None,
+) -> tuple[str, ...]:
     """Return what has to be known of this connection before renewing it, Markdown, the gravest first."""
     if connection is None:
         return ()
     told = [
         _disabled(connection),
         _not_ready(connection),
+        registration.told(connection, match, run, registered) if registered else "",
         _revertible(connection, run.finished_at),
         _shared(connection),
         _creator(connection, owner),
@@ -129,7 +137,7 @@ def _creator(connection: Connection, owner: Owner | None) -> str:
     if owner is None or not owner.creator_left or connection.created_by is None:
         return ""
     who = f"{words(connection.created_by.display_name) or 'Somebody'}, who created the connection, has left"
-    if connection.scheme in _OF_ENTRA:
+    if connection.scheme in registration.OF_ENTRA:
         return (
             f"{who}, and may have been the only owner of its application: if the renewal is refused, an "
             "*Application Administrator* in Microsoft Entra ID has to make somebody else its owner."
