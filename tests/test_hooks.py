@@ -305,13 +305,50 @@ def test_the_command_installs_tells_and_repairs(played: Played, organisation: Or
     done = triage("hooks", "install", "--project", "shop", settings=settings(played))
     assert (done.returncode, done.stderr) == (0, b"")
     assert "Shop, run failed: created" in done.stdout.decode()
-    assert f"2 changed, 0 left. They send to {URL}" in done.stdout.decode()
+    assert f"3 changed, 0 left. They send to {URL}" in done.stdout.decode()
     assert triage("hooks", "status", settings=settings(played)).returncode == 0
     first(organisation)["status"] = "disabledBySystem"
     done = triage("hooks", "status", "--format", "json", settings=settings(played))
     told = json.loads(done.stdout)
-    assert (done.returncode, [each["ok"] for each in told]) == (1, [False, True])
+    assert (done.returncode, [each["ok"] for each in told]) == (1, [False, True, True])
     done = triage("hooks", "repair", "--all-projects", "--format", "json", settings=settings(played))
-    assert [step["did"] for step in json.loads(done.stdout)] == ["recreate", "keep", "create", "create"]
+    assert [step["did"] for step in json.loads(done.stdout)] == [
+        *("recreate", "keep", "keep"),
+        *("create", "create", "create"),
+    ]
     everything = done.stdout + done.stderr
     assert PASSWORD.encode() not in everything
+
+
+def test_changes_of_connections_are_subscribed_to_where_they_are_offered(
+    door: azdo.Door, organisation: Organisation, projects: list[Project], target: hooks.Target
+) -> None:
+    offered = hooks.offered(door, hooks.CONNECTIONS)
+    assert offered == replace(hooks.CONNECTIONS, version="1.0"), "newer than its preview"
+    wanted = hooks.wanted(projects, target, [offered])
+    assert kinds(hooks.install(door, wanted)) == ["create"] * 2
+    assert kinds(hooks.install(door, wanted)) == ["keep"] * 2
+    assert first(organisation)["publisherInputs"] == {"projectId": projects[0].id}
+    first(organisation)["status"] = "disabledBySystem"
+    assert [each.ok for each in hooks.status(door, wanted)] == [False, True]
+    assert kinds(hooks.install(door, wanted, repair=True)) == ["recreate", "keep"]
+
+
+def test_a_server_that_does_not_offer_them_is_no_fault(played: Played, organisation: Organisation) -> None:
+    organisation.events_missing.add(hooks.CONNECTIONS.type)
+    for command in ("install", "status", "repair"):
+        done = triage("hooks", command, "--project", "shop", settings=settings(played))
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert "offers no event of changed service connections here" in done.stdout.decode()
+    assert len(organisation.subscriptions) == 2
+
+
+def test_one_that_is_not_taken_costs_nothing_else(
+    door: azdo.Door, organisation: Organisation, projects: list[Project], target: hooks.Target
+) -> None:
+    wanted = hooks.wanted(projects, target, (*hooks.BUILDS, hooks.CONNECTIONS))
+    organisation.events_missing.add(hooks.CONNECTIONS.type)  # between the asking and the subscribing
+    done = hooks.install(door, wanted)
+    assert kinds(done) == ["create", "create", "leave"] * 2
+    assert "triage does without" in done[2].reason
+    assert all(each.ok for each in hooks.status(door, wanted))

@@ -76,7 +76,7 @@ def test_it_asks_writes_tests_and_installs(folder: Path, played: Played, organis
     assert "ok      identity: triage in" in done.output
     assert "triage explain RUN_URL" in done.output
     made = list(organisation.subscriptions.values())
-    assert len(made) == 2
+    assert len(made) == 3
     assert made[0]["consumerInputs"]["basicAuthPassword"] == password
     assert made[0]["consumerInputs"]["url"] == "https://127.0.0.1:1/hooks/azure-devops"
 
@@ -91,7 +91,7 @@ def test_flags_and_environment_say_it_all(
     assert done.exit_code == 0, done.output
     assert read(folder / "triage.toml")["azure_devops"] == {"url": played.url, "auth": "token"}
     assert not (folder / "triage.secrets.toml").exists()
-    assert len(organisation.subscriptions) == 4
+    assert len(organisation.subscriptions) == 6
 
 
 def test_hooks_that_cannot_be_installed_are_told(

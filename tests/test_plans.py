@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import sqlalchemy as sa
 from fastapi import HTTPException
+from sqlmodel import Session
 
 from tests.bench import history
 from triage import jobs
@@ -22,10 +23,17 @@ if TYPE_CHECKING:
 RUNS = 100_000
 LARGE = ("job", "run", "finding", "delivery", "effect")
 
+
+def look(engine: Engine) -> None:
+    with Session(engine) as session:
+        jobs.put_look(session, "b460b0f8-0000-4000-8000-000000000003", marker="1000")
+
+
 ASKED: dict[str, Callable[[Engine], Any]] = {
     "claim": lambda engine: jobs.claim(engine, "a"),
     "count the unfinished": jobs.unfinished,
     "put": lambda engine: jobs.put(engine, RunRef(history.PROJECT, RUNS + 7), marker="1000"),
+    "look": look,
     "incidents": pages.incidents,
     "incident": lambda engine: pages.incident(engine, 1),
     "runs": pages.runs,

@@ -238,7 +238,8 @@ def _hooks_options(command: Callable[..., None]) -> Callable[..., None]:
 def hooks_install(**given: Any) -> None:
     """Create the subscriptions that are missing and update those that differ.
 
-    For each project one for failed and one for partially succeeded runs. Doing it twice does nothing more.
+    For each project one for failed and one for partially succeeded runs, and one for changed service
+    connections where Azure DevOps offers that. Doing it twice does nothing more.
     Azure DevOps drops events that the one who made a subscription may not read, so triage makes them with
     its own credential (azure_devops), which needs Edit Subscriptions in each project.
     """

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 from triage.azdo import administration
-from triage.errors import UsageError
+from triage.errors import Cancel, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -43,6 +43,7 @@ class Event:
     type: str
     version: str
     filters: Mapping[str, str]
+    is_optional: bool = False  # triage works without it, only later
 
 
 BUILDS = (
@@ -65,6 +66,11 @@ RELEASES = (
         {"releaseDefinitionId": "", "releaseEnvironmentId": "", "releaseEnvironmentStatus": "16"},
     ),
 )
+# Its payload and its resource versions are not documented: the service is asked for them.
+CONNECTIONS = Event(
+    "connection changed", "tfs", "ms.vss-endpoint.endpoint-updated", "1.0", {}, is_optional=True
+)
+_VERSION = re.compile(r"(\d+)\.(\d+)(?:-preview(?:\.(\d+))?)?", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -190,6 +196,21 @@ def wanted(projects: Iterable[Project], target: Target, events: Iterable[Event] 
     return [Wanted(project, event, target) for project in projects for event in kinds]
 
 
+def offered(door: Door, event: Event) -> Event | None:
+    """Return an event in the newest version that the service has of it, None when it offers none."""
+    versions = administration.event_versions(door, event.publisher, event.type)
+    if versions is None:
+        return None
+    known = [each for each in versions if _VERSION.fullmatch(each)]
+    return replace(event, version=max(known, key=_age)) if known else event
+
+
+def _age(version: str) -> tuple[int, int, bool, int]:
+    """Return what to compare versions by; one that was released is newer than its previews."""
+    major, minor, preview = (int(each or 0) for each in _VERSION.fullmatch(version).groups())  # type: ignore[union-attr]
+    return major, minor, "-preview" not in version, preview
+
+
 def compare(
     wanted: Sequence[Wanted], there: Sequence[Subscription], *, refused: Collection[str] = ()
 ) -> list[Step]:
@@ -287,7 +308,12 @@ def install(door: Door, wanted: Sequence[Wanted], *, repair: bool = False) -> li
         step = planned
         if step.kind in {"recreate", "remove"} and not repair:
             step = replace(step, kind="leave", reason=f"{step.reason}: `triage hooks repair`")
-        _carry_out(door, step)
+        try:
+            _carry_out(door, step)
+        except Cancel as refusal:
+            if not step.wanted.event.is_optional:
+                raise
+            step = replace(step, kind="leave", reason=f"triage does without: {refusal}")
         done.append(step)
     return done
 
@@ -333,6 +359,8 @@ def _turned_away(notification: Notification) -> bool:
 
 def _status(step: Step, history: Mapping[str, Sequence[Notification]]) -> HookStatus:
     there, event = step.there, step.wanted.event.label
+    if there is None and step.wanted.event.is_optional:
+        return HookStatus(step.wanted.project.name, event, "not there; `triage hooks install` adds it")
     if there is None:
         fix = "`triage hooks install`"
         return HookStatus(step.wanted.project.name, event, "missing", problem="it does not exist", fix=fix)

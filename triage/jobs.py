@@ -37,6 +37,7 @@ class Kind(StrEnum):
     INCIDENT = "incident"  # people to tell of an incident's news
     MERGE = "merge"  # an incident whose work item may have been filed twice
     MEND = "mend"  # incidents that may be over
+    CONNECTION = "connection"  # incidents of a connection that was changed
     SWEEP = "sweep"  # failed runs that no event told of
     WATCH = "watch"  # whether Azure DevOps still tells us
     EXPIRY = "expiry"  # credentials that will end soon
@@ -107,6 +108,23 @@ def put_round(engine: Engine, kind: Kind, period_seconds: float) -> bool:
             session.add(Job(key=key, kind=kind, available_at=present()))
     except IntegrityError:
         return False
+    return True
+
+
+def put_look(session: Session, connection_id: str, *, marker: str) -> bool:
+    """Have the open incidents of a connection looked at soon, in the caller's transaction.
+
+    False when that was told before, or is planned already and not begun: it will see this change too.
+    """
+    about = f"connection:{connection_id}@"
+    one_at_a_time(session.connection(), f"put {about}")
+    key = f"{about}{marker or int(now().timestamp())}"
+    waiting = (col(Job.finished_at).is_(None), Job.kind == Kind.CONNECTION, Job.state == State.AVAILABLE)
+    planned = select(Job.id).where(*waiting, col(Job.key).startswith(about)).limit(1)
+    told = select(Job.id).where(Job.key == key)
+    if session.exec(told).first() is not None or session.exec(planned).first() is not None:
+        return False
+    session.add(Job(key=key, kind=Kind.CONNECTION, available_at=present()))
     return True
 
 
@@ -269,6 +287,7 @@ _ABOUT = {
     Kind.INCIDENT: "telling of incident {job.incident_id}",
     Kind.MERGE: "looking for a second work item of incident {job.incident_id}",
     Kind.MEND: "looking whether open incidents are over",
+    Kind.CONNECTION: "looking at the incidents of a connection that was changed",
     Kind.SWEEP: "sweeping up failed runs that no event told of",
     Kind.WATCH: "looking after the service hooks",
     Kind.EXPIRY: "looking for credentials that end soon",

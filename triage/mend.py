@@ -14,6 +14,7 @@ from triage.publish import work_item
 from triage.safe import words
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
     from sqlalchemy.engine import Engine
@@ -40,8 +41,24 @@ class Proof:
 
 def round_of(door: Door, engine: Engine, policy: plan.Policy, job: Job) -> str:
     """Look at the open incidents. Returns what was found, in one sentence."""
+    return _look_at_all(door, engine, policy, job, record.open_incidents(engine, _AT_ONCE))
+
+
+def look_at(door: Door, engine: Engine, policy: plan.Policy, job: Job) -> str:
+    """Look at the open incidents of a connection that was changed. Returns what was found, in one sentence.
+
+    That it was changed proves nothing, but what does may have happened.
+    """
+    changed = job.key.partition(":")[2].partition("@")[0]
+    rows = record.open_incidents(engine, _AT_ONCE, connection_id=changed)
+    if not rows:
+        return "No open incident is about this connection."
+    return _look_at_all(door, engine, policy, job, rows)
+
+
+def _look_at_all(door: Door, engine: Engine, policy: plan.Policy, job: Job, rows: Sequence[Incident]) -> str:
     looked = ended = 0
-    for row in record.open_incidents(engine, _AT_ONCE):
+    for row in rows:
         assert row.id is not None  # noqa: S101 - read from the database
         record.checked(engine, row.id)  # first: one that cannot be looked at is not the first again
         looked += 1

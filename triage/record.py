@@ -232,8 +232,11 @@ def tell_later(engine: Engine, incident_id: int, at: datetime) -> None:
         jobs.put_telling(session, session.exec(held).one(), at - now())
 
 
-def open_incidents(engine: Engine, limit: int) -> list[Incident]:
-    """Return open incidents that nobody is being told of now, those longest not looked at first."""
+def open_incidents(engine: Engine, limit: int, *, connection_id: str = "") -> list[Incident]:
+    """Return open incidents that nobody is being told of now, those longest not looked at first.
+
+    Of all connections, or of one.
+    """
     telling = (
         select(Job.id)
         .where(
@@ -251,6 +254,8 @@ def open_incidents(engine: Engine, limit: int) -> list[Incident]:
             .order_by(col(Incident.checked_at).asc().nulls_first())
             .limit(limit)
         )
+        if connection_id:
+            query = query.where(Incident.connection_id == connection_id)
         return list(session.exec(query))
 
 

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
     from triage.azdo.administration import Project
 
+_NO_CHANGES = (
+    "Azure DevOps offers no event of changed service connections here: triage notices changes when it looks "
+    "at open incidents (after_renewal.every_seconds)."
+)
 _LOCAL = {"127.0.0.1", "localhost", "::1"}
 _DONE = {
     "keep": "is in order",
@@ -51,7 +55,7 @@ class Choice:
 
 def install(settings: config.Settings, choice: Choice, *, repair: bool = False) -> int:
     """Make the subscriptions as they should be and print what was done. Returns the exit code."""
-    door, wanted = _asked(settings, choice, must_choose=not repair)
+    door, wanted, note = _asked(settings, choice, must_choose=not repair)
     steps = hooks.install(door, wanted, repair=repair)
     if choice.form == "json":
         print(json.dumps([_as_json(step) for step in steps], indent=2))  # noqa: T201 - the command's output
@@ -64,12 +68,14 @@ def install(settings: config.Settings, choice: Choice, *, repair: bool = False) 
         out.print(f"[{colour}]{escape(f'{name}: {_DONE[step.kind]}{why}')}[/]")
     changed = sum(step.kind not in {"keep", "leave"} for step in steps)
     out.print(f"{changed} changed, {len(steps) - changed} left. They send to {escape(wanted[0].target.name)}")
+    if note:
+        out.print(f"[dim]{escape(note)}[/]")
     return 0
 
 
 def status(settings: config.Settings, choice: Choice) -> int:
     """Print how the subscriptions stand. Returns 0 when all work, else 1."""
-    door, wanted = _asked(settings, choice, must_choose=False)
+    door, wanted, note = _asked(settings, choice, must_choose=False)
     told = hooks.status(door, wanted)
     if choice.form == "json":
         print(json.dumps([{**asdict(each), "ok": each.ok} for each in told], indent=2))  # noqa: T201
@@ -86,6 +92,8 @@ def status(settings: config.Settings, choice: Choice) -> int:
             out.print(f"        [dim]{escape(f'not delivered {failure}')}[/]")
     broken = sum(not each.ok for each in told)
     out.print(f"{len(told)} subscriptions, {broken} with a problem.")
+    if note:
+        out.print(f"[dim]{escape(note)}[/]")
     return int(bool(broken))
 
 
@@ -120,7 +128,8 @@ def chosen(known: Sequence[Project], names: Sequence[str]) -> list[Project]:
 
 def _asked(
     settings: config.Settings, choice: Choice, *, must_choose: bool
-) -> tuple[azdo.Door, list[hooks.Wanted]]:
+) -> tuple[azdo.Door, list[hooks.Wanted], str]:
+    """Return what there is to be, and what is to be said of it, "" for nothing."""
     config.require_organization(settings)
     where = target(settings, choice)
     if must_choose and not choice.projects and not choice.all_projects:
@@ -135,7 +144,9 @@ def _asked(
         raise UsageError(
             f"No project sends to {where.name} yet: `triage hooks install --all-projects`, or --project NAME."
         )
-    return door, hooks.wanted(projects, where, choice.events)
+    changes = hooks.offered(door, hooks.CONNECTIONS)
+    events = choice.events + ((changes,) if changes else ())
+    return door, hooks.wanted(projects, where, events), "" if changes else _NO_CHANGES
 
 
 def _as_json(step: hooks.Step) -> dict[str, str | None]:

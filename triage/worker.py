@@ -334,6 +334,8 @@ class Worker(threading.Thread):
                 return ending.round_of(door, self.engine, self.settings, self.known, self.account, job)
             case jobs.Kind.MEND:
                 return mend.round_of(door, self.engine, self.known.policy, job)
+            case jobs.Kind.CONNECTION:
+                return mend.look_at(door, self.engine, self.known.policy, job)
             case jobs.Kind.SWEEP:
                 return str(sweep.round_of(door, self.engine, self.settings.sweep))
             case _:

@@ -17,6 +17,7 @@ from triage.domain import RunRef
 SAMPLES = Path(__file__).parent.parent / "samples"
 NAMES = sorted(path.stem for path in SAMPLES.glob("*.json"))
 OURS = "https://dev.azure.com/FabrikamFiber"
+CHANGED = "ms.vss-endpoint.endpoint-updated"
 GUID = "11111111-2222-3333-4444-555555555555"
 
 
@@ -64,6 +65,33 @@ def test_a_failed_build_is_a_run() -> None:
     assert notice.marker == "1669983668"
     assert notice.subscription_id == "4f6e6328-0251-4814-a009-c01dfa368e3f"
     assert notice.notification_id == 1
+
+
+@pytest.mark.parametrize(
+    "resource",
+    [
+        {"id": GUID.upper(), "name": "prod-arm"},
+        {"endpoint": {"id": GUID}, "id": "another-id"},
+        {"serviceEndpoint": {"id": GUID}},
+        {"endpointId": GUID, "id": "22222222-2222-4000-8000-000000000000"},
+        {"serviceEndpointId": GUID},
+    ],
+)
+def test_a_connection_that_was_changed_is_found_in_each_likely_place(resource: dict[str, Any]) -> None:
+    event = {"eventType": CHANGED, "resource": resource, "createdDate": "2026-11-21T03:12:00Z"}
+    notice = parse(event)
+    assert (notice.kind, notice.connection, notice.marker) == ("connection", GUID, "told:1795230720")
+    assert parse({**event, "id": "e1"}).marker == "e1"
+
+
+@pytest.mark.parametrize(
+    "resource",
+    [None, [], "x", {}, {"id": 7}, {"id": "../../x"}, {"id": "0" * 36}, {"endpoint": [{"id": GUID}]}],
+)
+def test_a_change_that_cannot_be_read_is_kept_as_told(resource: Any) -> None:
+    notice = parse({"eventType": CHANGED, "resource": resource})
+    assert (notice.kind, notice.connection, notice.ref) == ("ignored", "", None)
+    assert "does not say which connection" in notice.reason
 
 
 @pytest.mark.parametrize("result", ["failed", "partiallySucceeded", "Failed"])

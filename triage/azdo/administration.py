@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from triage.azdo import shapes, urls
 from triage.azdo.wire import NotThere
-from triage.errors import Cancel, RetryLater
+from triage.errors import AccessRefused, Cancel, RetryLater
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,6 +26,7 @@ _AGENTS = "a85b8835-c1a1-4aac-ae97-1c3d0ba72dbd"
 
 _CALLER = ("", "00d9565f-ed9c-4a06-9a50-00e7896ccab4", "7.1-preview.1")
 _SUBSCRIPTIONS = ("", "fc50d02a-849f-41fb-8af1-0a5216103269", "7.1-preview.1")
+_EVENT_TYPES = ("", "db4777cd-8e08-4a84-8ba3-c974ea033718", "7.1-preview.1")
 _NOTIFICATIONS = ("", "0c62d343-21b0-4732-997b-017fde84dc28", "7.1-preview.1")
 _NAMESPACES = ("", "ce7b9f95-fde9-4be8-a86d-83b366f0b87a", "7.1-preview.1")
 _EVALUATIONS = ("", "cf1faa59-1b63-4448-bf04-13d981a46f5d", "7.1-preview.1")
@@ -131,6 +132,16 @@ def subscriptions(door: Door, consumer: str) -> list[Subscription]:
     """Return the subscriptions of one consumer (webHooks, azureServiceBus) in the whole organisation."""
     body = door.wire.get(*_SUBSCRIPTIONS, query={"consumerId": consumer})
     return [subscription(each) for each in shapes.items(body, "value")]
+
+
+def event_versions(door: Door, publisher: str, event_type: str) -> tuple[str, ...] | None:
+    """Return the resource versions of an event, None when the service does not offer it to triage."""
+    try:
+        body = door.wire.get(*_EVENT_TYPES, route={"publisherId": publisher, "eventTypeId": event_type})
+    except (AccessRefused, Cancel):
+        return None
+    versions = body.get("supportedResourceVersions") if isinstance(body, dict) else None
+    return tuple(each for each in versions if isinstance(each, str)) if isinstance(versions, list) else ()
 
 
 def create_subscription(door: Door, content: Mapping[str, Any]) -> Subscription:

@@ -100,7 +100,7 @@ class Keeper:
     def _kept(self, notices: Sequence[Notice]) -> list[str]:
         """Keep events in one transaction. Returns what became of each."""
         outcomes = [""] * len(notices)
-        order = sorted(range(len(notices)), key=lambda number: str(notices[number].ref))
+        order = sorted(range(len(notices)), key=lambda n: str(notices[n].ref or notices[n].connection))
         with Session(self._engine) as session, session.begin():
             for number in order:
                 outcomes[number] = _keep(session, notices[number], self._source)
@@ -111,6 +111,9 @@ def _keep(session: Session, notice: Notice, source: Source) -> str:
     outcome: str = notice.kind
     if notice.ref is not None:
         outcome = "queued" if jobs.put_within(session, notice.ref, marker=notice.marker) else "duplicate"
+    elif notice.connection:
+        is_new = jobs.put_look(session, notice.connection, marker=notice.marker)
+        outcome = "queued" if is_new else "duplicate"
     session.add(
         Delivery(
             source=source,

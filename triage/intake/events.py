@@ -25,10 +25,11 @@ _NEXT_STEP = "in the service hook subscription, set the resource details to send
 class Notice:
     """What an event comes to."""
 
-    kind: Literal["run", "ignored", "refused"]
+    kind: Literal["run", "connection", "ignored", "refused"]
     reason: str = ""  # why ignored or refused
     ref: RunRef | None = None
-    marker: str = ""  # tells two finishes of one run apart, see jobs.put
+    connection: str = ""  # GUID of one that was changed
+    marker: str = ""  # tells two finishes of one run, or two changes of one connection, apart, see jobs.put
     event_type: str = ""
     event_id: str = ""
     subscription_id: str = ""
@@ -66,6 +67,8 @@ def _outcome(event: dict[str, Any], event_type: str) -> Notice:
         return _pipeline(event, resource, event_type.removeprefix("ms.vss-pipelines.").split("-", 1)[0])
     if event_type == "ms.vss-release.deployment-completed-event":
         return _release(event, resource)
+    if event_type == "ms.vss-endpoint.endpoint-updated":
+        return _endpoint(event, resource)
     if not event_type:
         return Notice("refused", "The event names no eventType.")
     return Notice("ignored", f"Events of type {event_type} tell of no failed run.")
@@ -123,6 +126,27 @@ def _release(event: dict[str, Any], resource: dict[str, Any]) -> Notice:
     if not project or not _is_id(number) or not _is_id(stage):
         return Notice("refused", f"The event names no project, release or environment; {_NEXT_STEP}")
     return Notice("run", ref=RunRef(project, number, "release", stage), marker=_told(event))
+
+
+def _endpoint(event: dict[str, Any], resource: dict[str, Any]) -> Notice:
+    """A connection was changed. What such an event looks like is not documented: each likely place is tried.
+
+    One that cannot be read is no fault of the sender, and nothing is lost: open incidents are looked at
+    anyway.
+    """
+    for given in (
+        _text(resource, "endpointId"),
+        _text(resource, "serviceEndpointId"),
+        _text(_child(resource, "endpoint"), "id"),
+        _text(_child(resource, "serviceEndpoint"), "id"),
+        _text(resource, "id"),
+    ):
+        if _GUID.match(given) and given != _NO_PROJECT:
+            told = _text(event, "id") or _told(event)
+            return Notice("connection", connection=given.lower(), marker=told)
+    return Notice(
+        "ignored", "The event does not say which connection was changed; triage notices it by itself, later."
+    )
 
 
 def _run(event: dict[str, Any], number: Any, marker: str, url: str) -> Notice:

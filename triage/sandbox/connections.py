@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import copy
+import threading
 from typing import TYPE_CHECKING, Any
 
 from fastapi.responses import JSONResponse
 
-from triage.sandbox.answers import as_guid, invalid, listing
+from triage.sandbox import events, hooks
+from triage.sandbox.answers import Refusal, as_guid, invalid, listing
+from triage.sandbox.organisation import wire_time
+from triage.sandbox.security import require
 
 if TYPE_CHECKING:
     from fastapi.responses import Response
@@ -78,4 +82,41 @@ def _history(call: Call) -> Response:
     return listing([{"endpointId": endpoint, "data": each} for each in uses[start : start + top]], more)
 
 
-ROUTES: Routes = {"endpoints": {"GET": _endpoints}, "history": {"GET": _history}}
+def _update(call: Call) -> Response:
+    """Change a connection in all its projects, and tell who has subscribed to that."""
+    require(call, "ServiceEndpoints/Administer", "Administer")
+    number, given = call.guid("endpointId"), call.table()
+    places = [each for each in call.organisation.projects.values() if number in each.endpoints]
+    if not places:
+        raise Refusal(404, f"No service connection has the id {number}.", "ServiceEndpointNotFoundException")
+    for project in places:
+        old = project.endpoints[number]
+        changed = {"id": number, "modifiedBy": call.caller, "modificationDate": wire_time()}
+        project.endpoints[number] = {**old, **given, **changed}
+        for path in (("authorization", "parameters"), ("data",)):
+            _keep_secrets(_table(old, path), _table(project.endpoints[number], path))
+    shown = _masked(places[0].endpoints[number])
+    event = events.endpoint_updated(shown, call.organisation.url, places[0])
+    # After the answer: who is told may ask at once.
+    threading.Thread(target=hooks.deliver, args=(call.organisation, event), daemon=True).start()
+    return JSONResponse(shown)
+
+
+def _table(endpoint: dict[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
+    for step in path:
+        endpoint = endpoint.get(step) or {}
+    return endpoint
+
+
+def _keep_secrets(old: dict[str, Any], new: dict[str, Any]) -> None:
+    """Keep each secret that is sent back as it was shown: empty."""
+    for key, value in old.items():
+        if key.lower() in _SECRETS and not new.get(key):
+            new[key] = value
+
+
+ROUTES: Routes = {
+    "endpoints": {"GET": _endpoints},
+    "endpoint updates": {"PUT": _update},
+    "history": {"GET": _history},
+}

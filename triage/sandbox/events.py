@@ -18,10 +18,10 @@ def render(kind: str, build: dict[str, Any], base_url: str, project: Project) ->
 
     `kind` is build.complete, run-state-changed or stage-state-changed.
     """
+    page, project_id = build["_links"]["web"]["href"], build["project"]["id"]
     if kind == "build.complete":
-        return _envelope(
-            "tfs", kind, "2.0", f"Build {build['buildNumber']} {build['result']}", build, base_url, build
-        )
+        text = f"Build {build['buildNumber']} {build['result']}"
+        return _envelope("tfs", kind, "2.0", text, build, base_url, page, project_id)
     resource = _run(build, project)
     if kind == "stage-state-changed":
         resource |= _stage(build, project)
@@ -32,8 +32,17 @@ def render(kind: str, build: dict[str, Any], base_url: str, project: Project) ->
         f"Run {build['buildNumber']} {build['result']}.",
         resource,
         base_url,
-        build,
+        page,
+        project_id,
     )
+
+
+def endpoint_updated(endpoint: dict[str, Any], base_url: str, project: Project) -> dict[str, Any]:
+    """Return the event of a connection that was changed. The service's own form is not documented."""
+    page = f"{base_url}/{project.name}/_settings/adminservices?resourceId={endpoint['id']}"
+    text = f"Service connection {endpoint['name']} was updated"
+    kind = "ms.vss-endpoint.endpoint-updated"
+    return _envelope("tfs", kind, "1.0", text, endpoint, base_url, page, project.id)
 
 
 def _envelope(
@@ -43,9 +52,9 @@ def _envelope(
     text: str,
     resource: dict[str, Any],
     base_url: str,
-    build: dict[str, Any],
+    page: str,
+    project_id: str,
 ) -> dict[str, Any]:
-    page = build["_links"]["web"]["href"]
     message = {
         "text": text,
         "html": f'<a href="{page}">{text}</a>',
@@ -64,7 +73,7 @@ def _envelope(
         "resourceContainers": {
             "collection": {"id": account, "baseUrl": home},
             "account": {"id": account, "baseUrl": home},
-            "project": {"id": build["project"]["id"], "baseUrl": home},
+            "project": {"id": project_id, "baseUrl": home},
         },
         "createdDate": wire_time(),
     }

@@ -21,6 +21,7 @@ definitions | dbeaf647-6167-421a-bda9-c9327b25e2e6 | build | Definitions | {proj
 tags | 6e6114b2-8161-44c8-8f6c-c5505782427f | build | tags | {project}/_apis/{area}/builds/{buildId}/{resource}/{*tag} | 3
 properties | 0a6312e9-0627-49b7-8083-7d74a64849c9 | build | properties | {project}/_apis/{area}/builds/{buildId}/{resource} | 1
 endpoints | e85f1c62-adfc-4b74-b618-11a150fb195e | serviceendpoint | endpoints | {project}/_apis/{area}/{resource}/{endpointId} | 4
+endpoint updates | 14e48fdc-2c8b-41ce-a0c3-e26f6cc55bd0 | serviceendpoint | endpoints | _apis/{area}/{resource}/{endpointId} | 4
 history | 10a16738-9299-4cd1-9a81-fd23ad6200d0 | serviceendpoint | executionhistory | {project}/_apis/{area}/{endpointId}/{resource} | 1
 new work item | 62d3d110-0047-428c-ad3c-4fe872c91c74 | wit | workItems | {project}/_apis/{area}/{resource}/${type} | 3
 work items | 72c7ddf8-2cdc-4f60-90cd-ab71c14a399b | wit | workItems | {project}/_apis/{area}/{resource}/{id} | 3
@@ -53,6 +54,7 @@ variable groups | f5b09dd5-9d54-45a1-8b5a-1c8287d634cc | distributedtask | varia
 task groups | 6c08ffbf-dbf1-4f9a-94e5-a1cbd47005e7 | distributedtask | taskgroups | {project}/_apis/{area}/{resource}/{taskGroupId} | 1
 identities | 28010c54-d0c0-4c89-a5b0-1c9e188b9fb7 | IMS | Identities | _apis/{resource}/{identityId} | 1
 subscriptions | fc50d02a-849f-41fb-8af1-0a5216103269 | hooks | subscriptions | _apis/{area}/{resource}/{subscriptionId} | 1
+event types | db4777cd-8e08-4a84-8ba3-c974ea033718 | hooks | eventtypes | _apis/{area}/publishers/{publisherId}/{resource}/{eventTypeId} | 1
 notifications | 0c62d343-21b0-4732-997b-017fde84dc28 | hooks | notifications | _apis/{area}/subscriptions/{subscriptionId}/{resource}/{notificationId} | 1
 """
 _PREVIEW_ONLY = {"comments", "caller"}  # no released version: the api-version must say -preview

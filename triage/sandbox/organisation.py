@@ -112,6 +112,7 @@ class Organisation:
         self.sign_in_page = ""  # "203" or "302": how an expired token is answered
         self.search_lag_seconds = 0.0  # how far behind WIQL is
         self.sign_in_visits = 0  # how often a redirect to the sign-in page was followed
+        self.events_missing: set[str] = set()  # event types that it does not offer, as older servers do not
         self.allow_local_hooks = False  # the service refuses web hooks to this machine
         self.caller = {  # who the token belongs to
             "id": str(uuid.uuid5(uuid.UUID(self.id), "triage")),
@@ -177,14 +178,19 @@ class Organisation:
     ) -> str:
         """Add a web hook subscription and return its id."""
         number = str(uuid.uuid4())
-        publisher = "rm" if event_type.startswith("ms.vss-release.") else "pipelines"
-        version = "3.0-preview.1" if publisher == "rm" else "5.1-preview.1"
+        publisher, version = "pipelines", "5.1-preview.1"
+        if event_type.startswith("ms.vss-release."):
+            publisher, version = "rm", "3.0-preview.1"
+        elif event_type == "build.complete":
+            publisher, version = "tfs", "2.0"
+        elif event_type.startswith("ms.vss-endpoint."):
+            publisher, version = "tfs", "1.0"
         self.subscriptions[number] = {
             "id": number,
             "status": "enabled",
-            "publisherId": "tfs" if event_type == "build.complete" else publisher,
+            "publisherId": publisher,
             "eventType": event_type,
-            "resourceVersion": "2.0" if event_type == "build.complete" else version,
+            "resourceVersion": version,
             "consumerId": "webHooks",
             "consumerActionId": "httpRequest",
             "publisherInputs": publisher_inputs,

@@ -21,14 +21,15 @@ if TYPE_CHECKING:
 _MASK = "********"
 _CONFIDENTIAL = ("basicAuthPassword", "connectionString")
 _QUEUE_NAME = re.compile(r"^[A-Za-z0-9]([\w./-]{0,48}[A-Za-z0-9])?$")
+# Publisher, event type: its resource versions. Those of endpoint-updated are not documented.
 _EVENTS = {
-    "tfs": {"build.complete"},
-    "pipelines": {
-        "ms.vss-pipelines.run-state-changed-event",
-        "ms.vss-pipelines.stage-state-changed-event",
-        "ms.vss-pipelines.job-state-changed-event",
-    },
-    "rm": {"ms.vss-release.deployment-completed-event", "ms.vss-release.release-abandoned-event"},
+    ("tfs", "build.complete"): ["1.0-preview.1", "1.0", "2.0"],
+    ("tfs", "ms.vss-endpoint.endpoint-updated"): ["1.0-preview.1", "1.0"],
+    ("pipelines", "ms.vss-pipelines.run-state-changed-event"): ["5.1-preview.1"],
+    ("pipelines", "ms.vss-pipelines.stage-state-changed-event"): ["5.1-preview.1"],
+    ("pipelines", "ms.vss-pipelines.job-state-changed-event"): ["5.1-preview.1"],
+    ("rm", "ms.vss-release.deployment-completed-event"): ["3.0-preview.1"],
+    ("rm", "ms.vss-release.release-abandoned-event"): ["3.0-preview.1"],
 }
 _FILTERS = ("publisherId", "eventType", "consumerId", "consumerActionId")
 
@@ -72,7 +73,7 @@ def _checked(call: Call, number: str, old: dict[str, Any]) -> dict[str, Any]:
     for name in (*_FILTERS, "consumerInputs", "publisherInputs"):
         if not given.get(name):
             raise _wrong(f"{name} must be given.")
-    if given["eventType"] not in _EVENTS.get(given["publisherId"], set()):
+    if _versions(call, given["publisherId"], given["eventType"]) is None:
         raise _wrong(f"The publisher {given['publisherId']} has no event {given['eventType']}.")
     consumer = (given["consumerId"], given["consumerActionId"])
     if consumer not in (("webHooks", "httpRequest"), service_bus.CONSUMER):
@@ -105,6 +106,30 @@ def _checked(call: Call, number: str, old: dict[str, Any]) -> dict[str, Any]:
         "modifiedBy": call.caller,
         "modifiedDate": now,
     }
+
+
+def _versions(call: Call, publisher: str, event: str) -> list[str] | None:
+    """Return the resource versions of an event, None when the organisation does not offer it."""
+    return None if event in call.organisation.events_missing else _EVENTS.get((publisher, event))
+
+
+def _event_types(call: Call) -> Response:
+    publisher, event = call.values["publisherId"], call.values.get("eventTypeId", "")
+    versions = _versions(call, publisher, event)
+    if versions is None:
+        raise Refusal(
+            404, f"The publisher {publisher} has no event type {event}.", "EventTypeNotFoundException"
+        )
+    project = {"id": "projectId", "name": "Project", "isConfidential": False, "inputMode": "none"}
+    return JSONResponse(
+        {
+            "publisherId": publisher,
+            "id": event,
+            "name": event.rpartition(".")[2],
+            "supportedResourceVersions": versions,
+            "inputDescriptors": [project],
+        }
+    )
 
 
 def _check_target(call: Call, inputs: dict[str, str]) -> None:
@@ -153,5 +178,6 @@ def _wrong(message: str) -> Refusal:
 
 ROUTES: Routes = {
     "subscriptions": dict.fromkeys(("GET", "POST", "PUT", "DELETE"), _subscriptions),
+    "event types": {"GET": _event_types},
     "notifications": {"GET": _notifications},
 }

@@ -15,6 +15,7 @@ _SCOPES = {
     "preview": ("vso.build", "vso.build"),
     **dict.fromkeys(("tags", "properties"), ("vso.build", "vso.build_execute")),
     **dict.fromkeys(("endpoints", "history"), ("vso.serviceendpoint", "vso.serviceendpoint_manage")),
+    "endpoint updates": ("vso.serviceendpoint_manage", "vso.serviceendpoint_manage"),
     **dict.fromkeys(("new work item", "work items", "comments"), ("vso.work", "vso.work_write")),
     **dict.fromkeys(("batch", "wiql", "artifacts"), ("vso.work", "vso.work")),
     **dict.fromkeys(("types", "states", "fields", "categories"), ("vso.work", "vso.work_full")),
