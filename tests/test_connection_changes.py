@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import queue
+import signal
 import threading
+from dataclasses import replace
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 import requests
@@ -15,16 +19,20 @@ from sqlmodel import Session, select
 
 from tests import findings
 from tests.publish.conftest import Stage, process, stage
-from tests.publish.test_mend import broke, the_incident, used
-from triage import config, db, jobs, plan, worker
+from tests.publish.test_mend import FAILED, LATER, PROMPT, broke, look, said, the_incident, the_item, used
+from triage import azdo, config, db, faultpoint, jobs, mend, owner, plan, renewal, worker
 from triage.sandbox import security
+from triage.sandbox.organisation import Fault, wire_time
 from triage.sandbox.tokens import Token
 from triage.web.app import create_app
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import datetime
 
     from sqlalchemy.engine import Engine
+
+    from triage import match
 
 __all__ = ["process", "stage"]
 
@@ -110,8 +118,14 @@ def receive(stage: Stage, engine: Engine, body: bytes) -> dict[str, str]:
 def work(stage: Stage, engine: Engine, policy: plan.Policy | None = None) -> db.Job:
     """Let a worker do the one job that waits, and return it."""
     settings = settings_of(stage)
-    known = worker.knowledge(settings)
-    known = worker.Knowledge(**{**vars(known), "policy": policy or known.policy})
+    known = worker.Knowledge(
+        pack=cast("match.Pack", None),  # no log is read
+        recipes=renewal.load(),
+        owners=None,
+        fallback=owner.Fallback(),
+        policy=policy or PROMPT,
+        pages_url=settings.pages_url,
+    )
     one = worker.Worker(settings, engine, known, threading.Event(), name="one")
     job = jobs.claim(engine, one.id)
     assert job is not None
@@ -170,3 +184,122 @@ def test_the_played_organisation_keeps_secrets_and_asks_for_the_right(connected:
     assert done["authorization"]["parameters"]["serviceprincipalkey"] is None
     kept = connected.project.endpoints[findings.CONNECTION]
     assert kept["authorization"]["parameters"]["serviceprincipalkey"] == SECRET
+
+
+def changed(stage: Stage, at: datetime, by: str = "Jo") -> None:
+    """Let somebody have changed the connection at a moment."""
+    stage.project.endpoints[findings.CONNECTION] |= {
+        "modifiedBy": {"id": findings.REPOSITORY, "displayName": by},
+        "modificationDate": wire_time(at),
+    }
+
+
+def test_a_change_after_the_failure_is_told_once(connected: Stage, engine: Engine) -> None:
+    broke(engine, connected, connected.finding())
+    look(engine, connected)
+    changed(connected, FAILED - timedelta(minutes=1))
+    look(engine, connected)
+    number = the_item(connected)["id"]
+    assert said(connected, number) == [], "a change before the failure helped nobody"
+    changed(connected, LATER, by="J[o](https://evil.example)")
+    for _ in range(3):
+        assert look(engine, connected) == "Looked at 1 open incident; 0 are over."
+    (comment,) = said(connected, number)
+    assert (
+        "<strong>The connection was changed</strong> by J[o](https://evil.example) on 2026-11-21 at"
+        in comment
+    )
+    assert "triage closes this item once a run that uses it has passed." in comment
+    assert the_item(connected)["fields"]["System.State"] == "New"
+    changed(connected, LATER + timedelta(minutes=5))
+    look(engine, connected)
+    assert len(said(connected, number)) == 2, "another change, another word"
+
+
+@pytest.mark.parametrize(
+    ("after", "told"), [("resolve", "sets this item to resolved once"), ("comment", "says so here once")]
+)
+def test_what_a_change_leads_to_is_policy(connected: Stage, engine: Engine, after: str, told: str) -> None:
+    broke(engine, connected, connected.finding())
+    changed(connected, LATER)
+    look(engine, connected, replace(PROMPT, work_item_after=after))
+    assert told in said(connected, the_item(connected)["id"])[0]
+
+
+def test_a_closed_item_hears_of_no_change(connected: Stage, engine: Engine) -> None:
+    broke(engine, connected, connected.finding())
+    the_item(connected)["fields"] |= {
+        "System.State": "Closed",
+        "System.ChangedDate": wire_time(FAILED - timedelta(hours=1)),
+    }
+    changed(connected, LATER)
+    look(engine, connected)
+    assert said(connected, the_item(connected)["id"]) == []
+
+
+def test_a_digest_hears_of_no_change(connected: Stage, engine: Engine) -> None:
+    thrifty = replace(PROMPT, items_per_project_hour=1)
+    other = findings.connection(id="b460b0f8-0000-4000-8000-000000000009", name="arm-9")
+    attribution = replace(findings.finding().attribution, connection=other)
+    broke(engine, connected, connected.finding(findings.run(42), attribution=attribution), thrifty)
+    broke(engine, connected, connected.finding(), thrifty)
+    changed(connected, LATER)
+    look(engine, connected, thrifty)
+    assert [said(connected, number) for number in connected.project.work_items] == [[], []]
+
+
+def test_the_connections_of_a_project_cost_one_request(connected: Stage, engine: Engine) -> None:
+    for number in range(1, 5):
+        other = findings.connection(id=f"b460b0f8-0000-4000-8000-{number:012}", name=f"arm-{number}")
+        attribution = replace(findings.finding().attribution, connection=other)
+        broke(engine, connected, connected.finding(attribution=attribution))
+    connected.organisation.asked.clear()
+    look(engine, connected)
+    paths = [path for _, path in connected.organisation.asked if path.endswith("serviceendpoint/endpoints")]
+    assert len(paths) == 1
+
+
+@pytest.mark.parametrize("lose_reply", [True, False], ids=["reply lost", "refused"])
+def test_a_comment_whose_answer_is_lost_is_not_said_twice(
+    connected: Stage,
+    engine: Engine,
+    lose_reply: bool,  # noqa: FBT001
+) -> None:
+    broke(engine, connected, connected.finding())
+    changed(connected, LATER)
+    fault = Fault("PATCH", "/wit/workitems/", status=None if lose_reply else 500, lose_reply=lose_reply)
+    connected.organisation.faults.append(fault)
+    for _ in range(3):
+        look(engine, connected)
+    assert len(said(connected, the_item(connected)["id"])) == 1
+
+
+def look_and_die(database: str, organisation: str, point: int, lease: str) -> None:
+    """Look once whether open incidents are over, in a process that is killed at a point of it."""
+    engine, door = db.open_engine(database), azdo.connect(organisation, "played")
+    faultpoint.arm(point)
+    mend.round_of(door, engine, plan.Policy(settle_seconds=0.0), db.Job(key="mend@1", lease=lease))
+
+
+def test_a_worker_killed_anywhere_says_it_once(connected: Stage, engine: Engine) -> None:
+    """Killed at each point of a look in turn: before and after every commit and every request."""
+    broke(engine, connected, connected.finding())
+    number, url = the_item(connected)["id"], engine.url.render_as_string(hide_password=False)
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload([__name__])
+    kills = 0
+    for point in range(1, 100):
+        changed(connected, LATER + timedelta(minutes=point))
+        arguments = (url, connected.organisation.url, point, f"worker-{point}/1")
+        mate = processes.Process(target=look_and_die, args=arguments)
+        mate.start()
+        mate.join(60)
+        if mate.exitcode == 0:
+            break
+        assert mate.exitcode == -signal.SIGKILL
+        kills += 1
+        jobs.abandon(engine, f"worker-{point}")
+        look(engine, connected)
+        assert len(said(connected, number)) == point, f"killed at point {point}"
+    assert kills > 5
+    assert len(said(connected, number)) == point

@@ -217,6 +217,27 @@ class TellClosed(_OnRun):
 
 
 @dataclass(frozen=True)
+class TellChanged(Act):
+    """Say once on a work item that its connection was changed, and what will close the item."""
+
+    project: str
+    work_item: int | None  # None: nowhere, its item speaks for others as well
+    changed_at: datetime
+    changed_by: str  # "" when it is not known
+    prefix = "item-changed"
+    name = "work item told of a change"
+
+    @property
+    def about(self) -> str:
+        """The change."""
+        return self.changed_at.isoformat()
+
+    def __str__(self) -> str:
+        """See the module."""
+        return f"say on work item {self.work_item} that the connection was changed"
+
+
+@dataclass(frozen=True)
 class ReopenWorkItem(_OnRun):
     """Open a work item of ours again: its credential has failed again soon after it worked."""
 

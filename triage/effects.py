@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select, update
 
-from triage.db import Effect, now, present
+from triage.db import Effect, now, present, reader
 from triage.errors import RetryLater, Snooze
 
 if TYPE_CHECKING:
@@ -35,6 +35,13 @@ class Intent:
     remote_id: str | None = None
     url: str | None = None
     detail: str = ""
+
+
+def is_done(engine: Engine, key: str) -> bool:
+    """Return whether an act was carried out already."""
+    with Session(reader(engine)) as session:
+        done = select(Effect.id).where(Effect.key == key, Effect.state == "done")
+        return session.exec(done).first() is not None
 
 
 @contextmanager

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from triage import plan, record, tell
+from triage import acts, effects, plan, record, tell
 from triage.db import now
-from triage.errors import Cancel, Snooze
+from triage.errors import AccessRefused, Cancel, RetryLater, Snooze
 from triage.publish import work_item
 from triage.safe import words
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from triage.azdo import Door
     from triage.db import Incident, Job
-    from triage.domain import Finding
+    from triage.domain import Connection, Finding
 
 log = structlog.get_logger()
 
@@ -58,12 +58,13 @@ def look_at(door: Door, engine: Engine, policy: plan.Policy, job: Job) -> str:
 
 def _look_at_all(door: Door, engine: Engine, policy: plan.Policy, job: Job, rows: Sequence[Incident]) -> str:
     looked = ended = 0
+    connections = _Connections(door, rows)
     for row in rows:
         assert row.id is not None  # noqa: S101 - read from the database
         record.checked(engine, row.id)  # first: one that cannot be looked at is not the first again
         looked += 1
         try:
-            ended += _look(door, engine, policy, row, worker=job.lease or "")
+            ended += _look(door, engine, policy, row, connections, worker=job.lease or "")
         except Snooze:
             raise
         except Exception as fault:  # noqa: BLE001 - of this one; the others are looked at
@@ -73,19 +74,75 @@ def _look_at_all(door: Door, engine: Engine, policy: plan.Policy, job: Job, rows
     return f"Looked at {count}; {ended} are over."
 
 
-def _look(door: Door, engine: Engine, policy: plan.Policy, row: Incident, *, worker: str) -> bool:
+class _Connections:
+    """The connections of open incidents as they are now: one request for those of a project."""
+
+    def __init__(self, door: Door, rows: Sequence[Incident]) -> None:
+        self._door = door
+        self._ids: dict[str, set[str]] = {}
+        for row in rows:
+            if row.connection_id:
+                self._ids.setdefault(row.project_id, set()).add(row.connection_id)
+        self._read: dict[str, dict[str, Connection]] = {}
+
+    def of(self, row: Incident) -> Connection | None:
+        """Return an incident's connection, None when it has none or it is not shown to triage now."""
+        if row.connection_id is None:
+            return None
+        if row.project_id not in self._read:
+            try:
+                found = self._door.connections_by_id(row.project_id, sorted(self._ids[row.project_id]))
+            except (AccessRefused, Cancel, RetryLater):
+                found = ()  # the next round asks again; what proves that it works is looked for without
+            self._read[row.project_id] = {each.id: each for each in found}
+        return self._read[row.project_id].get(row.connection_id)
+
+
+def _look(
+    door: Door,
+    engine: Engine,
+    policy: plan.Policy,
+    row: Incident,
+    connections: _Connections,
+    *,
+    worker: str,
+) -> bool:
     """End an incident that is over. Returns whether it was."""
     assert row.id is not None  # noqa: S101 - read from the database
-    found = proven(door, row, in_digest=record.stands_in_digest(engine, row))
+    in_digest = record.stands_in_digest(engine, row)
+    found = proven(door, row, in_digest=in_digest)
     if found is None:
         if row.state == record.ENDING:  # a crash left it so, and it is not proven any more
             record.keep_open(engine, row.id)
+        _tell_change(door, engine, policy, row, connections.of(row), in_digest=in_digest, worker=worker)
         return False
     held = record.begin_end(engine, row.id, row.last_failed_at)
     if held is None:
         return False
     _end(door, engine, policy, held, found, worker=worker)
     return True
+
+
+def _tell_change(
+    door: Door,
+    engine: Engine,
+    policy: plan.Policy,
+    row: Incident,
+    connection: Connection | None,
+    *,
+    in_digest: bool,
+    worker: str,
+) -> None:
+    """Say once of each change since the last failure that it was noticed, and what is waited for."""
+    changed_at = connection.modified_at if connection else None
+    if connection is None or changed_at is None or row.last_failed_at is None or row.work_item is None:
+        return
+    if changed_at <= row.last_failed_at:
+        return
+    by = connection.modified_by.display_name if connection.modified_by else ""
+    act = acts.TellChanged(row.project_id, None if in_digest else row.work_item, changed_at, by)
+    if not effects.is_done(engine, act.key(row.id or 0)):
+        tell.carry_out(door, engine, policy, row.id, act, worker=worker)
 
 
 def proven(door: Door, row: Incident, *, in_digest: bool = False) -> Proof | None:

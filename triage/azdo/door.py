@@ -69,6 +69,7 @@ _PROJECTS = (
     "7.1-preview.4",
 )
 _PROJECTS_PAGE, _PROJECTS_MAX = 500, 10_000
+_IDS_AT_ONCE = 50  # in one address
 _RUNS_PAGE, _RUNS_PAGES_MAX = 200, 500
 
 _PATCH = "application/json-patch+json"
@@ -412,6 +413,16 @@ class Door:
                 f"Azure DevOps gave another answer than connection {connection_id}; trying again."
             )
         return self._connection(body, project_id)
+
+    def connections_by_id(self, project_id: str, ids: Sequence[str]) -> tuple[Connection, ...]:
+        """Return those connections of a project that have one of these ids, as they are now."""
+        known = [each for each in ids if urls.GUID.match(each)]
+        found: list[Connection] = []
+        for start in range(0, len(known), _IDS_AT_ONCE):
+            query = {"endpointIds": ",".join(known[start : start + _IDS_AT_ONCE]), "includeFailed": "true"}
+            body = self._wire.get(*_ENDPOINTS, route={"project": project_id}, query=query)
+            found += [self._connection(each, project_id) for each in listed(body)]
+        return tuple(found)
 
     def _connection(self, body: Any, project_id: str) -> Connection:
         page = urls.connection_page(self.organization_url, project_id, shapes.text(body, "id") or "unknown")
@@ -770,6 +781,12 @@ class Door:
             query={"format": "markdown"} if markdown else {},
             content={"text": text},
         )
+
+    def comments(self, project_id: str, number: int) -> tuple[str, ...]:
+        """Return the newest two hundred comments on a work item, as they are kept: HTML or Markdown."""
+        route: dict[str, str | int] = {"project": project_id, "workItemId": number}
+        body = self._wire.get(*_COMMENTS, route=route, query={"$top": 200, "order": "desc"})
+        return tuple(shapes.text(each, "text") for each in listed(body, "comments"))
 
     def _work_item(self, project_id: str, body: Any) -> WorkItem:
         number = shapes.whole(body, "id")

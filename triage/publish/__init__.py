@@ -39,6 +39,8 @@ def _carry_out(door: Door, act: acts.Act, attempts: int, policy: Policy) -> Outc
         return work_item.reopen(door, act, policy)
     if isinstance(act, acts.PostThread | acts.EndThread):
         return _tell_pull_request(door, act, attempts)
+    if isinstance(act, acts.TellChanged):
+        return work_item.tell_changed(door, act, policy, in_doubt=attempts > 1)
     return _BY_KIND[type(act)](door, act)
 
 

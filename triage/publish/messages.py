@@ -13,8 +13,9 @@ from triage.safe import fenced, visible, words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
-    from triage.acts import Earlier
+    from triage.acts import Earlier, TellChanged
     from triage.domain import Attribution, Evidence, Finding, Impact, Recipe, Run
 
 _TITLE_MAX = 255
@@ -62,6 +63,16 @@ _WHAT_NOW = {
     "close": " triage closes this item, and opens it again should a run fail of it soon.",
     "resolve": " triage sets this item to resolved, and opens it again should a run fail of it soon.",
     "comment": " Please close this item.",
+}
+
+_CHANGED = """\
+**The connection was changed**{by} on {at}. That alone does not show that it works: {what} once a run that \
+uses it has passed."""
+
+_WHAT_THEN = {
+    "close": "triage closes this item",
+    "resolve": "triage sets this item to resolved",
+    "comment": "triage says so here",
 }
 
 _CAME_BACK = """\
@@ -202,6 +213,17 @@ def still_failing(run: Run) -> str:
 def ended(proof: str, after: str) -> str:
     """Return the comment on a work item whose credential works again, Markdown; `after` is the policy."""
     return _ENDED.format(proof=proof, what=_WHAT_NOW[after])
+
+
+def changed(act: TellChanged, after: str) -> str:
+    """Return the comment on a work item whose connection was changed, Markdown; `after` is the policy."""
+    by = f" by {words(act.changed_by)}" if act.changed_by else ""
+    return _CHANGED.format(by=by, at=to_the_second(act.changed_at), what=_WHAT_THEN[after])
+
+
+def to_the_second(moment: datetime) -> str:
+    """Return a moment as a comment names it, by which that comment is found again."""
+    return f"{moment:%Y-%m-%d at %H:%M:%S} UTC"
 
 
 def came_back(run: Run) -> str:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         FileWorkItem,
         RemindNotice,
         ReopenWorkItem,
+        TellChanged,
         TellClosed,
         UpdateWorkItem,
     )
@@ -266,6 +267,36 @@ def tell_closed(door: Door, action: TellClosed) -> Outcome:
         except RevisionConflict:
             continue
     raise RetryLater(f"Work item {action.work_item} changes faster than triage can write to it.")
+
+
+def tell_changed(door: Door, action: TellChanged, policy: Policy, *, in_doubt: bool) -> Outcome:
+    """Say that the connection was changed, unless the item is closed.
+
+    When an earlier attempt may have said so, the comments are looked through for it.
+    """
+    project, number = action.project, action.work_item
+    if number is None:
+        return Outcome("", "", "no work item is about this connection alone")
+    told = messages.changed(action, policy.work_item_after)
+    for _ in range(_CONFLICTS_MAX):
+        item = door.work_item(project, number)
+        if item is None:
+            return _gone(number)
+        if _is_done(door, project, item):
+            return _outcome(item, "is closed already")
+        if in_doubt and any(
+            messages.to_the_second(action.changed_at) in c for c in door.comments(project, number)
+        ):
+            return _outcome(item, "knew of the change already")
+        patch = [
+            {"op": "test", "path": "/rev", "value": item.revision},
+            _add("/fields/System.History", messages.html(told)),
+        ]
+        try:
+            return _outcome(door.update_work_item(project, number, patch), "told of a change")
+        except RevisionConflict:
+            continue
+    raise RetryLater(f"Work item {number} changes faster than triage can write to it.")
 
 
 def _tell(door: Door, project: str, number: int, runs: tuple[Run, ...], said: str) -> Outcome:
