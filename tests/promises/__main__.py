@@ -13,11 +13,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests import postgres
 from tests.databases import Databases
 from tests.promises import lane as lanes
-from tests.promises import one_item, other_trials, servers
+from tests.promises import away, one_item, other_trials, servers
 from tests.promises.forked import fork
 from tests.promises.lane import Lane, Tally
+from triage import db
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,6 +40,7 @@ class Promise:
     trials: int  # unless told otherwise
     few: int  # as many as fit into every run of the tests
     lanes: int  # trials go on side by side in so many
+    stops_server: bool = False  # so that each lane needs a PostgreSQL server of its own
 
 
 PROMISES = (
@@ -61,6 +64,15 @@ PROMISES = (
         1,
     ),
     Promise("R4", "Events in any order end in the same state", other_trials.any_order, 200, 16, 4),
+    Promise(
+        "R7",
+        "The database away for 30 s: nothing lost; for 30 min: nothing lost after the sweep",
+        away.check,
+        16,
+        2,
+        2,
+        stops_server=True,
+    ),
     Promise(
         "R13",
         "Told to stop under load, triage stops in 25 s, loses and doubles nothing",
@@ -100,7 +112,8 @@ def try_promise(promise: Promise, database: str, databases: Databases, known: Kn
         children = []
         for number, share in enumerate(shares):
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=_in_memory())))
-            url = stack.enter_context(databases.new(database, folder))
+            own = promise.stops_server and database == "postgresql"
+            url = "" if own else stack.enter_context(databases.new(database, folder))
             children.append(fork(_in_lane, promise, url, known, share, number))
         for child in children:
             tally.add(child.end().said[-1])
@@ -123,12 +136,27 @@ def _in_lane(
     say: Callable[[object], None], promise: Promise, url: str, known: Knowledge, trials: int, number: int
 ) -> Tally:
     settle = one_item.INDEX[number % len(one_item.INDEX)][1] if promise.id == "R1" else 0.0
-    lane = Lane(f"{promise.id}-{number}", url, known, settle_seconds=settle)
-    try:
+    with contextlib.ExitStack() as stack:
+        server = None
+        if not url:
+            server = _server_of_its_own()
+            stack.callback(server.close)
+            url = server.url(server.create())
+            engine = db.open_engine(url)
+            db.migrate(engine)
+            engine.dispose()
+        lane = Lane(f"{promise.id}-{number}", url, known, settle_seconds=settle, server=server)
+        stack.callback(lane.close)
         lane.warm()
         return promise.check(lane, trials, number)
-    finally:
-        lane.close()
+
+
+def _server_of_its_own() -> postgres.Server:
+    """Start a server that keeps what it said it kept."""
+    programs = postgres.programs()
+    if programs is None:
+        raise RuntimeError(postgres.MISSING)
+    return postgres.Server(programs, durable=True)
 
 
 def _in_memory() -> str | None:

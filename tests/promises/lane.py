@@ -23,6 +23,7 @@ from triage.intake import deliveries
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from tests import postgres
     from tests.promises.played import Sent
 
 PASSWORD = "the hook's own"
@@ -54,8 +55,17 @@ class Tally:
 class Lane:
     """Where one trial follows the other."""
 
-    def __init__(self, name: str, url: str, knowledge: worker.Knowledge, *, settle_seconds: float) -> None:
+    def __init__(
+        self,
+        name: str,
+        url: str,
+        knowledge: worker.Knowledge,
+        *,
+        settle_seconds: float,
+        server: postgres.Server | None = None,
+    ) -> None:
         self.name = name
+        self.server = server  # its own, which may be stopped
         self.played = played.Played()
         self.settings = settings(self.played.url, url, settle_seconds=settle_seconds)
         policy = plan.Policy.from_settings(self.settings.policy, self.settings.after_renewal)

@@ -213,7 +213,7 @@ def drained(lane: Lane, trials: int, offset: int) -> Tally:
         listener = service.listen("127.0.0.1", 0)
         port = listener.getsockname()[1]
         listener.close()
-        serving = _serve(lane, port)
+        serving = serve(lane, port)
         new = [lane.fail(1, 1) for _ in range(6)]
         everything += new
         _send(port, new)
@@ -232,7 +232,7 @@ def drained(lane: Lane, trials: int, offset: int) -> Tally:
         tally.figures[name] = max(tally.figures.get(name, 0), round(took, 1))
         if code != 0 or took > _EXIT_SECONDS_MAX:
             tally.violations.append(f"ended with {code} after {took:.1f} s")
-        held = _running(lane)
+        held = running(lane)
         tally.violations += [f"{key} was left half-done" for key in held]
         tally.count("jobs waiting at the end", len(lanes.unfinished(lane)))
     lane.played.ask(played.forget_faults)
@@ -246,7 +246,17 @@ def drained(lane: Lane, trials: int, offset: int) -> Tally:
     return tally
 
 
-def _serve(lane: Lane, port: int) -> subprocess.Popen[bytes]:
+def serve(lane: Lane, port: int, **more: str) -> subprocess.Popen[bytes]:
+    """Start `triage serve` with settings under which nothing waits, and with `more` of them."""
+    command = [sys.executable, "-m", "triage", "serve"]
+    quiet = subprocess.DEVNULL
+    return subprocess.Popen(
+        command, env=environment(lane, port, **more), cwd=_ROOT, stdout=quiet, stderr=quiet
+    )
+
+
+def environment(lane: Lane, port: int, **more: str) -> dict[str, str]:
+    """Return what `triage serve` finds its settings in."""
     told = {
         "AZURE_DEVOPS__URL": lane.settings.azure_devops.url,
         "AZURE_DEVOPS__TOKEN": played.TOKEN,
@@ -260,12 +270,10 @@ def _serve(lane: Lane, port: int) -> subprocess.Popen[bytes]:
         "SWEEP__EVERY_SECONDS": "0",
         "WATCH__EVERY_SECONDS": "0",
         "AFTER_RENEWAL__EVERY_SECONDS": "0",
+        **more,
     }
-    environment = {**os.environ, "TRIAGE_CONFIG": os.devnull, "PYTHONPATH": str(_ROOT)}
-    environment |= {f"TRIAGE_{name}": value for name, value in told.items()}
-    command = [sys.executable, "-m", "triage", "serve"]
-    quiet = subprocess.DEVNULL
-    return subprocess.Popen(command, env=environment, cwd=_ROOT, stdout=quiet, stderr=quiet)
+    kept = {**os.environ, "TRIAGE_CONFIG": os.devnull, "PYTHONPATH": str(_ROOT)}
+    return kept | {f"TRIAGE_{name}": value for name, value in told.items()}
 
 
 def _send(port: int, everything: Sequence[played.Sent]) -> None:
@@ -292,7 +300,8 @@ def _slow(organisation: Organisation, times: int) -> None:
     organisation.faults.append(Fault("GET", "/timeline", times=times, delay_seconds=0.7))
 
 
-def _running(lane: Lane) -> list[str]:
+def running(lane: Lane) -> list[str]:
+    """Return the jobs that somebody is at."""
     with Session(lane.engine) as session:
         held = list(session.exec(select(Job.key).where(Job.state == jobs.State.RUNNING)))
     lane.engine.dispose()
@@ -301,5 +310,5 @@ def _running(lane: Lane) -> list[str]:
 
 def _until_busy(lane: Lane) -> None:
     end = time.monotonic() + 30
-    while not _running(lane) and time.monotonic() < end:
+    while not running(lane) and time.monotonic() < end:
         time.sleep(0.02)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import http.client
 import json
+import threading
 import time
 import uuid
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,8 @@ from triage.sandbox import service_bus
 from triage.sandbox.organisation import sleep, wire_time
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from triage.sandbox.organisation import Organisation
 
 RETRY_SECONDS = (1, 2, 4, 8, 16, 32, 60, 60)  # after a transient answer
@@ -40,17 +43,63 @@ def deliver(organisation: Organisation, event: dict[str, Any], *, speed: float =
     return [_carry(organisation, each, note, speed) for each, note in zip(wanted, notes, strict=True)]
 
 
+class Courier:
+    """Delivers beside whoever lets events happen, by a clock that goes `speed` times as fast.
+
+    What is not taken is sent again, and probations take their course, as they do in the service.
+    """
+
+    def __init__(self, organisation: Organisation, *, speed: float = 1.0) -> None:
+        self._organisation = organisation
+        self._speed = speed
+        self._under_way: list[threading.Thread] = []
+        self._probations: set[str] = set()  # subscriptions
+
+    def take(self, event: dict[str, Any]) -> None:
+        """Have an event delivered; returns at once."""
+        self._under_way.append(self._start(self._deliver, event))
+
+    @property
+    def is_idle(self) -> bool:
+        """True when every event was taken or given up; that of a probation waits longer than any."""
+        return not any(each.is_alive() for each in self._under_way)
+
+    def _start(self, work: Callable[[Any], None], about: object) -> threading.Thread:
+        thread = threading.Thread(target=work, args=(about,), name="played-courier", daemon=True)
+        thread.start()
+        return thread
+
+    def _deliver(self, event: dict[str, Any]) -> None:
+        deliver(self._organisation, event, speed=self._speed)
+        with self._organisation.lock:
+            known = self._organisation.subscriptions
+            failing = {number for number, each in known.items() if each["status"] == "onProbation"}
+            begun = failing - self._probations
+            self._probations |= begun
+        for number in begun:
+            self._start(self._probation, number)
+
+    def _probation(self, subscription_id: str) -> None:
+        for wait in PROBATION_SECONDS:
+            sleep(wait / self._speed)
+            if retry_probation(self._organisation, subscription_id) != "onProbation":
+                break
+        with self._organisation.lock:
+            self._probations.discard(subscription_id)
+
+
 def retry_probation(organisation: Organisation, subscription_id: str) -> str:
     """Send a subscription's failed notification once more, as its probation does. Returns the status then.
 
-    The service waits PROBATION_SECONDS between the tries; the caller of this does not.
+    That is "" for one that has been deleted. The service waits PROBATION_SECONDS between the tries; the
+    caller of this does not.
     """
     with organisation.lock:
-        subscription = organisation.subscriptions[subscription_id]
-        failed = next(
-            (n for n in reversed(organisation.notifications[subscription_id]) if n["result"] == "failed"),
-            None,
-        )
+        subscription = organisation.subscriptions.get(subscription_id)
+        kept = organisation.notifications.get(subscription_id, [])
+        failed = next((note for note in reversed(kept) if note["result"] == "failed"), None)
+    if subscription is None:
+        return ""
     if subscription["status"] != "onProbation" or failed is None:
         return str(subscription["status"])
     status = _send(subscription, failed)

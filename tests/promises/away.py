@@ -1,0 +1,416 @@
+"""R7: the database is away while events come, for 30 seconds or for 30 minutes.
+
+The played organisation sends, sends again and drops events as Azure DevOps does, by a clock of its own
+that goes many times as fast. Half a minute is over before it gives an event up: nothing but the hook is
+needed. In half an hour it gives up, puts the subscriptions on probation and drops what happens then: that
+is for the sweep to find, and for the watch to say.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import requests
+from sqlalchemy import make_url
+from sqlmodel import Session, func, select
+
+from tests.promises import lane as lanes
+from tests.promises import played, servers
+from tests.promises.lane import Tally
+from triage import azdo, config, hooks, jobs, service
+from triage.azdo import administration
+from triage.db import Delivery
+from triage.sandbox.hooks import Courier
+from triage.sandbox.organisation import wire_time
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.promises.lane import Lane
+    from tests.promises.played import Sent
+    from triage.sandbox.organisation import Organisation
+
+_ROOT = Path(__file__).parents[2]
+_SHORT_SECONDS, _LONG_SECONDS = 30.0, 1800.0  # by the organisation's clock
+_TRUSTED_SECONDS = 120.0  # an outage that a busy machine drew out beyond may have exhausted the 183 s of tries
+_PROJECTS = 2
+_PATIENCE_SECONDS = 240.0
+_WATCH = "Operations"  # the project where triage says that events do not arrive
+
+
+@dataclass(frozen=True)
+class _Way:
+    """A way to be away, and how many times faster than ours the organisation's clock goes meanwhile.
+
+    A database that refuses lets it go fast. For one that says nothing the hook waits some seconds of our
+    clock before it asks for the event again.
+    """
+
+    name: str
+    short_speed: float
+    long_speed: float
+
+
+_REFUSING, _SILENT = (40.0, 1200.0), (2.0, 15.0)
+_WAYS = {
+    "sqlite": (_Way("the disk is full", *_REFUSING), _Way("the file is locked", *_SILENT)),
+    "postgresql": (_Way("the server is stopped", *_REFUSING), _Way("the server hangs", *_SILENT)),
+}
+# Tried in turn: how long the database is away, in which way, and whether a person repairs the hooks.
+_TURNS = (
+    (_SHORT_SECONDS, 0, False),
+    (_LONG_SECONDS, 0, False),
+    (_SHORT_SECONDS, 0, False),
+    (_LONG_SECONDS, 0, True),
+    (_SHORT_SECONDS, 1, False),
+    (_LONG_SECONDS, 0, False),
+    (_SHORT_SECONDS, 0, False),
+    (_LONG_SECONDS, 1, True),
+)
+
+
+def check(lane: Lane, trials: int, offset: int) -> Tally:
+    """Let the database be away so often while `triage serve` receives."""
+    del offset  # what differs is the way, not the lane
+    tally = Tally()
+    with _serving(lane) as at:
+        for number in range(trials):
+            seconds, kind, is_repaired = _TURNS[number % len(_TURNS)]
+            way = _WAYS["postgresql" if lane.server else "sqlite"][kind]
+            if seconds == _SHORT_SECONDS:
+                told = _short(at, tally, way)
+            else:
+                told = _long(at, tally, way, is_repaired=is_repaired)
+            tally.trials += 1
+            tally.violations += [f"{way.name} for {seconds:g} s: {each}" for each in told]
+            lane.played.ask(_forget)
+    return tally
+
+
+def _short(at: _Stage, tally: Tally, way: _Way) -> list[str]:
+    """Half a minute: the organisation's own tries outlast it, and nobody sweeps."""
+    while True:
+        everything = at.fail(runs=4, speed=way.short_speed)
+        with _away(at, way):
+            begun = time.monotonic()
+            at.happen(everything, range(4), seconds=_SHORT_SECONDS / way.short_speed)
+            at.until(lambda: at.told().tries > 0, "an event is sent")
+        took = (time.monotonic() - begun) * way.short_speed
+        at.until(lambda: at.told().is_idle, "every event has been sent")
+        if took <= _TRUSTED_SECONDS:
+            break
+        tally.count("outages that a busy machine drew out, not counted")
+        at.lane.played.ask(_forget)
+    at.go_on()
+    told = at.told()
+    wrong = [f"the event of run {run} was given up" for run in _lost(everything, told)]
+    if told.tries <= len(told.delivered):
+        wrong.append("no event had to be sent again: this proves nothing")
+    _count(at, tally, everything)
+    return wrong + at.wrong(everything)
+
+
+def _long(at: _Stage, tally: Tally, way: _Way, *, is_repaired: bool) -> list[str]:
+    """Half an hour: the watch says that the organisation drops events, and the sweep finds what they told of."""
+    everything = at.fail(runs=8, speed=way.long_speed)
+    with _away(at, way):
+        back = time.monotonic() + _LONG_SECONDS / way.long_speed
+        at.happen(everything, range(3))
+        at.until(lambda: at.told().states == {"onProbation"}, "every subscription is on probation")
+        at.happen(everything, range(3, 6), seconds=max(0.0, back - time.monotonic()))
+    wrong = []
+    at.go_on(jobs.Kind.WATCH)
+    if at.told().states == {"onProbation"}:  # and so has it been while triage looked
+        tally.count("seen on probation by the watch")
+        wrong += [] if at.notices() == ["New"] else [f"on probation, and the notices are {at.notices()}"]
+    at.happen(everything, range(6, 7))
+    if is_repaired:
+        tally.count("hooks repaired")
+        wrong += at.repair()
+    at.until(lambda: at.told().states == {"enabled"}, "every subscription is in force again")
+    at.until(lambda: at.told().is_idle, "every event has been sent")
+    at.go_on()
+    lost = _lost(everything, at.told()) & {run for sent in everything for run in sent.runs[:7]}
+    if not lost:
+        wrong.append("the organisation dropped no event: this proves nothing")
+    wrong += [f"run {run} is known although nobody told of it" for run in lost & at.known(everything)]
+    at.go_on(jobs.Kind.SWEEP, jobs.Kind.WATCH)
+    wrong += [] if at.notices() in ([], ["Closed"]) else [f"let back, and the notices are {at.notices()}"]
+    at.happen(everything, range(7, 8))
+    at.until(lambda: at.told().is_idle, "every event has been sent")
+    at.go_on()
+    gone = _lost(everything, at.told()) - lost
+    wrong += [f"the event of run {run} was lost although all was well" for run in gone]
+    _count(at, tally, everything)
+    return wrong + at.wrong(everything)
+
+
+def _lost(everything: list[Sent], told: _Told) -> set[int]:
+    """Return the runs that no delivered event tells of."""
+    return {run for sent in everything for run in sent.runs} - told.delivered
+
+
+def _count(at: _Stage, tally: Tally, everything: list[Sent]) -> None:
+    told, swept = at.told(), at.swept()
+    tally.count("outages")
+    tally.count("events", sum(len(sent.runs) for sent in everything))
+    tally.count("deliveries tried", told.tries)
+    tally.count("events lost by the organisation", len(_lost(everything, told)))
+    tally.count("of these found by the sweep", swept - at.swept_before)
+    at.swept_before = swept
+
+
+@dataclass
+class _Stage:
+    """The organisation, `triage serve` subscribed to it, and another of triage's machines beside it."""
+
+    lane: Lane
+    port: int
+    serving: subprocess.Popen[bytes]
+    more: dict[str, str]
+    swept_before: int = 0
+
+    def fail(self, *, runs: int, speed: float) -> list[Sent]:
+        """Have pipelines of new projects ready to fail, each project of a credential, and subscribe to them."""
+        everything: list[Sent] = []
+        for _ in range(_PROJECTS):
+            self.lane.projects += 1
+            name = f"{self.lane.name}-{self.lane.projects}"
+            everything.append(self.lane.played.ask(_prepare, name, runs - 1, 1))
+        self.lane.played.ask(_use_courier, speed)
+        door = azdo.connect(self.lane.settings.azure_devops.url, played.TOKEN)
+        chosen = {sent.project for sent in everything}
+        projects = [each for each in administration.projects(door) if each.id in chosen]
+        target = hooks.web_hook(self.lane.settings.hook, self.lane.settings.server.public_url, local=True)
+        hooks.install(door, hooks.wanted(projects, target))
+        return everything
+
+    def happen(self, everything: list[Sent], which: range, *, seconds: float = 0.0) -> None:
+        """Let some runs of each project fail, spread evenly over a time."""
+        begun = time.monotonic()
+        for number, index in enumerate(which, 1):
+            for sent in everything:
+                self.lane.played.ask(_happen, sent.project, sent.runs[index])
+            time.sleep(max(0.0, begun + seconds * number / len(which) - time.monotonic()))
+
+    def told(self) -> _Told:
+        told: _Told = self.lane.played.ask(_tell)
+        return told
+
+    def notices(self) -> list[str]:
+        """Return the states of the work items that say that events do not arrive."""
+        notices: list[str] = self.lane.played.ask(_notices)
+        return notices
+
+    def go_on(self, *rounds: jobs.Kind) -> None:
+        """Let triage do what there is to do: rounds that are due now, and all that waits or was begun."""
+        end = time.monotonic() + _PATIENCE_SECONDS
+        lanes.let_leases_run_out(self.lane)  # of who was at something as the database went away
+        self.lane.fork(_work, self.lane.worker(), rounds).end()
+        while servers.running(self.lane):  # by `triage serve`
+            assert time.monotonic() < end, "a job never ends"
+            time.sleep(0.05)
+            self.lane.fork(_work, self.lane.worker(), ()).end()
+
+    def repair(self) -> list[str]:
+        command = [sys.executable, "-m", "triage", "hooks", "repair"]
+        environment = servers.environment(self.lane, self.port, **self.more)
+        done = subprocess.run(
+            command, env=environment, cwd=_ROOT, capture_output=True, text=True, check=False
+        )
+        return [] if done.returncode == 0 else [f"`triage hooks repair`: {done.stderr[-300:]}"]
+
+    def known(self, everything: list[Sent]) -> set[int]:
+        """Return the runs that triage has tagged."""
+        tags = [self.lane.seen(sent).tags for sent in everything]
+        return {run for each in tags for run, said in each.items() if said}
+
+    def wrong(self, everything: list[Sent]) -> list[str]:
+        return [each for sent in everything for each in played.wrong(sent, self.lane.seen(sent))]
+
+    def swept(self) -> int:
+        """Return how many runs the sweep has found."""
+        with Session(self.lane.engine) as session:
+            found = select(func.count()).select_from(Delivery).where(Delivery.source == "sweep")
+            count = session.exec(found).one()
+        self.lane.engine.dispose()
+        return count
+
+    def until(self, true: Callable[[], bool], what: str) -> None:
+        end = time.monotonic() + _PATIENCE_SECONDS
+        while not true():
+            assert time.monotonic() < end, f"it never came true that {what}"
+            assert self.serving.poll() is None, "`triage serve` has ended"
+            time.sleep(0.02)
+
+
+@contextmanager
+def _serving(lane: Lane) -> Iterator[_Stage]:
+    listener = service.listen("127.0.0.1", 0)
+    port = listener.getsockname()[1]
+    listener.close()
+    url = f"http://127.0.0.1:{port}"
+    # The rounds are put when the trial comes to them, not by the clock.
+    lane.settings = lane.settings.model_copy(
+        update={
+            "server": config.Server(port=port, public_url=url),
+            "sweep": config.Sweep(every_seconds=0, grace_seconds=0),
+            "watch": config.Watch(every_seconds=0, project=_WATCH),
+        }
+    )
+    more = {"SERVER__PUBLIC_URL": url, "WATCH__PROJECT": _WATCH, "EXPIRY__EVERY_SECONDS": "0", "WORKERS": "1"}
+    serving = servers.serve(lane, port, **more)
+    stage = _Stage(lane, port, serving, more)
+    try:
+        stage.until(lambda: _answers(url), "`triage serve` answers")
+        yield stage
+    finally:
+        serving.terminate()
+        serving.wait(60)
+
+
+def _answers(url: str) -> bool:
+    try:
+        return requests.get(f"{url}/healthz", timeout=30).ok
+    except requests.ConnectionError:
+        return False
+
+
+def _work(say: Callable[[Any], None], lane: Lane, name: str, rounds: tuple[jobs.Kind, ...]) -> None:
+    for kind in rounds:
+        jobs.put_round(lane.engine, kind, 0.001)
+    lanes.work(lane, name, merge=True)
+
+
+# -- how a database is away
+
+
+@contextmanager
+def _away(at: _Stage, way: _Way) -> Iterator[None]:
+    """Take the database away from `triage serve` for as long as the `with` lasts."""
+    at.lane.engine.dispose()
+    server, file = at.lane.server, make_url(at.lane.settings.database.url).database
+    if server and way.name == "the server is stopped":
+        server.stop(signal.SIGQUIT)
+        yield
+        server.start()
+    elif server:
+        stopped = server.every_pid()
+        _signal(stopped, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            _signal(stopped, signal.SIGCONT)
+    elif way.name == "the disk is full":
+        _allow_files(at.serving.pid, 0)
+        yield
+        _allow_files(at.serving.pid, resource.RLIM_INFINITY)
+    else:
+        holder = sqlite3.connect(str(file), isolation_level=None)
+        holder.execute("BEGIN EXCLUSIVE")
+        yield
+        holder.execute("ROLLBACK")
+        holder.close()
+
+
+def _signal(pids: list[int], number: int) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+def _allow_files(pid: int, size: int) -> None:
+    """Let a process and its children write to files up to a size only; beyond it they are told that it fails."""
+    _, most = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, most))
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        for child in (task / "children").read_text().split():
+            with suppress(ProcessLookupError, FileNotFoundError):
+                _allow_files(int(child), size)
+
+
+# -- what is asked of the played organisation, in its process
+
+
+@dataclass
+class _OverThere:
+    """What stands ready to happen there."""
+
+    held: dict[int, tuple[dict[str, Any], dict[str, Any]]] = field(default_factory=dict)  # build and event
+    courier: Courier | None = None
+
+
+_there = _OverThere()
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What the organisation knows of its deliveries."""
+
+    states: set[str]  # of the subscriptions to failed runs
+    tries: int
+    delivered: set[int]  # runs of which an event was taken
+    is_idle: bool
+
+
+def _prepare(organisation: Organisation, name: str, runs: int, pull_requests: int) -> Sent:
+    """Have runs of a new project ready to fail of one credential."""
+    organisation.allow_local_hooks = True
+    organisation.add_project(_WATCH)
+    sent = played.fail(organisation, name, runs, pull_requests)
+    builds = organisation.projects[sent.project].builds
+    for body in sent.bodies:
+        event = json.loads(body)
+        del event["subscriptionId"], event["notificationId"]
+        number = event["resource"]["id"]
+        _there.held[number] = (builds.pop(number), event)
+    return sent
+
+
+def _use_courier(organisation: Organisation, speed: float) -> None:
+    _there.courier = Courier(organisation, speed=speed)
+
+
+def _happen(organisation: Organisation, project: str, run: int) -> None:
+    """Let a run have failed just now, and be told of."""
+    build, event = _there.held.pop(run)
+    build["finishTime"] = event["resource"]["finishTime"] = wire_time(datetime.now(UTC))
+    organisation.projects[project].builds[run] = build
+    assert _there.courier is not None
+    _there.courier.take(event)
+
+
+def _tell(organisation: Organisation) -> _Told:
+    known = organisation.subscriptions.values()
+    notes = [note for kept in organisation.notifications.values() for note in kept]
+    return _Told(
+        {each["status"] for each in known if each["publisherInputs"]["buildStatus"] == "Failed"},
+        sum(note["details"]["requestAttempts"] for note in notes),
+        {note["details"]["event"]["resource"]["id"] for note in notes if note["result"] == "succeeded"},
+        _there.courier is None or _there.courier.is_idle,
+    )
+
+
+def _notices(organisation: Organisation) -> list[str]:
+    project = organisation.add_project(_WATCH)
+    return [str(item["fields"]["System.State"]) for item in project.work_items.values()]
+
+
+def _forget(organisation: Organisation) -> None:
+    """Leave nothing of a trial that the next one would count."""
+    organisation.subscriptions.clear()
+    organisation.notifications.clear()
+    organisation.add_project(_WATCH).work_items.clear()
+    _there.held.clear()
