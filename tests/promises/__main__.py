@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 from tests import postgres
 from tests.databases import Databases
-from tests.promises import lane as lanes
 from tests.promises import away, one_item, other_trials, servers
+from tests.promises import lane as lanes
 from tests.promises.forked import fork
 from tests.promises.lane import Lane, Tally
 from triage import db

@@ -150,6 +150,12 @@ def _story(name: str, runs: int, pull_requests: int) -> stories.Story:
     )
 
 
+def events(sent: Sent) -> list[dict[str, Any]]:
+    """Return the events that tell of runs, before they are addressed to a subscription."""
+    told = [json.loads(body) for body in sent.bodies]
+    return [{k: v for k, v in each.items() if k not in {"subscriptionId", "notificationId"}} for each in told]
+
+
 def finish_again(organisation: Organisation, sent: Sent, well: bool) -> None:  # noqa: FBT001
     """Let the first run have ended, after a retry, well or not."""
     build = organisation.projects[sent.project].builds[sent.runs[0]]

@@ -6,6 +6,7 @@ ask; over plain http it is the machine's managed identity endpoint (IMDS, and th
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import secrets
 import ssl
@@ -299,7 +300,7 @@ def certificate(name: str, *more: str, days: float = 1) -> tuple[x509.Certificat
         .not_valid_before(now - timedelta(days=1) + min(timedelta(0), timedelta(days=days)))
         .not_valid_after(now + timedelta(days=days))
         .add_extension(
-            x509.SubjectAlternativeName([x509.DNSName(each) for each in (name, *more)]), critical=False
+            x509.SubjectAlternativeName([_alternative(each) for each in (name, *more)]), critical=False
         )
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
@@ -308,6 +309,14 @@ def certificate(name: str, *more: str, days: float = 1) -> tuple[x509.Certificat
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
     return made, pem
+
+
+def _alternative(name: str) -> x509.GeneralName:
+    """Return a name as a certificate has it: clients compare an address with addresses only."""
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
 
 
 @contextmanager

@@ -37,16 +37,15 @@ def deliver(organisation: Organisation, event: dict[str, Any], *, speed: float =
 
     `speed` divides the waits between retries. A subscription on probation loses the event.
     """
-    with organisation.lock:
-        wanted = [each for each in organisation.subscriptions.values() if _wants(each, event)]
-        notes = [_note(organisation, each, event) for each in wanted]
-    return [_carry(organisation, each, note, speed) for each, note in zip(wanted, notes, strict=True)]
+    addressed = _addressed(organisation, event)
+    return [_carry(organisation, subscription, note, speed) for subscription, note in addressed]
 
 
 class Courier:
     """Delivers beside whoever lets events happen, by a clock that goes `speed` times as fast.
 
-    What is not taken is sent again, and probations take their course, as they do in the service.
+    What is not taken is sent again, and probations take their course, as they do in the service; no
+    subscription waits for another.
     """
 
     def __init__(self, organisation: Organisation, *, speed: float = 1.0) -> None:
@@ -57,27 +56,27 @@ class Courier:
 
     def take(self, event: dict[str, Any]) -> None:
         """Have an event delivered; returns at once."""
-        self._under_way.append(self._start(self._deliver, event))
+        for subscription, note in _addressed(self._organisation, event):
+            self._under_way.append(self._start(self._carry, subscription, note))
 
     @property
     def is_idle(self) -> bool:
         """True when every event was taken or given up; that of a probation waits longer than any."""
         return not any(each.is_alive() for each in self._under_way)
 
-    def _start(self, work: Callable[[Any], None], about: object) -> threading.Thread:
-        thread = threading.Thread(target=work, args=(about,), name="played-courier", daemon=True)
+    def _start(self, work: Callable[..., None], *about: Any) -> threading.Thread:
+        thread = threading.Thread(target=work, args=about, name="played-courier", daemon=True)
         thread.start()
         return thread
 
-    def _deliver(self, event: dict[str, Any]) -> None:
-        deliver(self._organisation, event, speed=self._speed)
+    def _carry(self, subscription: dict[str, Any], note: dict[str, Any]) -> None:
+        _carry(self._organisation, subscription, note, self._speed)
+        number = subscription["id"]
         with self._organisation.lock:
-            known = self._organisation.subscriptions
-            failing = {number for number, each in known.items() if each["status"] == "onProbation"}
-            begun = failing - self._probations
-            self._probations |= begun
-        for number in begun:
-            self._start(self._probation, number)
+            if subscription["status"] != "onProbation" or number in self._probations:
+                return
+            self._probations.add(number)
+        self._start(self._probation, number)
 
     def _probation(self, subscription_id: str) -> None:
         for wait in PROBATION_SECONDS:
@@ -111,6 +110,15 @@ def retry_probation(organisation: Organisation, subscription_id: str) -> str:
         elif status == _GONE or subscription["probationRetries"] >= len(PROBATION_SECONDS):
             subscription["status"] = "disabledBySystem"
     return str(subscription["status"])
+
+
+def _addressed(
+    organisation: Organisation, event: dict[str, Any]
+) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """Return the subscriptions in force that want an event, each with a notification for it."""
+    with organisation.lock:
+        wanted = [each for each in organisation.subscriptions.values() if _wants(each, event)]
+        return [(each, _note(organisation, each, event)) for each in wanted]
 
 
 def _wants(subscription: dict[str, Any], event: dict[str, Any]) -> bool:

@@ -45,6 +45,7 @@ from triage.sandbox.versions import check_version
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from starlette.types import Receive, Scope, Send
 
@@ -84,10 +85,22 @@ class Played:
 
 
 @contextmanager
-def serve(organisation: Organisation, *, token: str, port: int = 0) -> Iterator[Played]:
-    """Serve an organisation on this machine until the `with` ends. Raises UsageError on a busy port."""
-    listener = _listen(port)
-    organisation.url = f"http://127.0.0.1:{listener.getsockname()[1]}/{organisation.name}"
+def serve(
+    organisation: Organisation,
+    *,
+    token: str,
+    port: int = 0,
+    host: str = "127.0.0.1",
+    certificate: Path | None = None,
+) -> Iterator[Played]:
+    """Serve an organisation until the `with` ends. Raises UsageError on a busy port.
+
+    At another address than this machine's own it needs a certificate (PEM, with its key): triage sends
+    its token nowhere else without TLS.
+    """
+    listener = _listen(host, port)
+    scheme = "https" if certificate else "http"
+    organisation.url = f"{scheme}://{host}:{listener.getsockname()[1]}/{organisation.name}"
     config = uvicorn.Config(
         _Abortable(create_app(organisation, token)),
         log_level="warning",
@@ -97,6 +110,7 @@ def serve(organisation: Organisation, *, token: str, port: int = 0) -> Iterator[
         lifespan="off",
         ws="none",
         timeout_graceful_shutdown=2,
+        ssl_certfile=certificate,
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, args=([listener],), name="played-organisation", daemon=True)
@@ -115,16 +129,16 @@ def serve(organisation: Organisation, *, token: str, port: int = 0) -> Iterator[
         listener.close()
 
 
-def _listen(port: int) -> socket.socket:
+def _listen(host: str, port: int) -> socket.socket:
     # Named as TCP, asyncio sends each part of an answer at once: else each takes 40 ms.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listener.bind(("127.0.0.1", port))
+        listener.bind((host, port))
     except OSError as error:
         listener.close()
         raise UsageError(
-            f"The played organisation cannot listen on port {port} of this machine: {error.strerror}. "
+            f"The played organisation cannot listen on port {port} of {host}: {error.strerror}. "
             "Stop what uses the port, or name another; 0 picks a free one."
         ) from None
     return listener

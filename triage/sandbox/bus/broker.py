@@ -36,9 +36,10 @@ class Broker:
     `drop_connections`, `lose_locks`, Queue.copies, and leaving it, after which it may be entered again.
     """
 
-    def __init__(self, *queues: Queue, port: int = 0) -> None:
+    def __init__(self, *queues: Queue, port: int = 0, address: str = "127.0.0.1") -> None:
         self.queues = {queue.name.lower(): queue for queue in queues}
         self.port = port
+        self.address = address
         self.key_name, self.key = "RootManageSharedAccessKey", secrets.token_urlsafe(32)
         self.tokens: set[str] = set()  # of Entra, that are accepted
         self.max_message_bytes = 1024 * 1024
@@ -52,7 +53,7 @@ class Broker:
     @property
     def host(self) -> str:
         """Return the host with its port, as a namespace is named."""
-        return f"127.0.0.1:{self.port}"
+        return f"{self.address}:{self.port}"
 
     @property
     def connection_string(self) -> str:
@@ -142,7 +143,7 @@ class Broker:
     async def _serve(self, ready: threading.Event) -> None:
         self.loop = asyncio.get_running_loop()
         self.stopping = asyncio.Event()
-        server: Any = await self.loop.create_server(lambda: Connection(self), "127.0.0.1", self.port)
+        server: Any = await self.loop.create_server(lambda: Connection(self), self.address, self.port)
         self.port = server.sockets[0].getsockname()[1]
         ready.set()
         while not self.stopping.is_set():
