@@ -121,7 +121,6 @@ class Run:
     validation_errors: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
     variables: Mapping[str, str] = field(default_factory=dict, repr=False)  # given when queued; lower case
-    started_at: datetime | None = None
     asked: str = ""  # digest of the parameters and variables that it was queued with
 
     @property

@@ -398,7 +398,7 @@ def _tell(organisation: Organisation) -> _Told:
     known = organisation.subscriptions.values()
     notes = [note for kept in organisation.notifications.values() for note in kept]
     return _Told(
-        {each["status"] for each in known if each["publisherInputs"]["buildStatus"] == "Failed"},
+        {each["status"] for each in known if each["publisherInputs"].get("buildStatus") == "Failed"},
         sum(note["details"]["requestAttempts"] for note in notes),
         {_run(note) for note in notes},
         {_run(note) for note in notes if note["result"] == "succeeded"},

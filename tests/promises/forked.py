@@ -1,10 +1,11 @@
-"""Processes to be killed: forks of one that has everything loaded, so that each costs milliseconds."""
+"""Forks of a process that has everything loaded: who is to be killed, and what outlives them all."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
 import gc
+import logging
 import multiprocessing
 import os
 import signal
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
     from multiprocessing.connection import Connection
 
 _PR_SET_PDEATHSIG = 1
@@ -96,6 +98,56 @@ def fork(work: Callable[..., object], *arguments: Any) -> Child:
             mouth.send(_Failure(traceback.format_exc()))
     finally:
         os._exit(code)
+
+
+class Beside:
+    """Something served in a process of its own; `ask` has a function called with it over there.
+
+    `serve` yields its address and what calls such a function.
+    """
+
+    def __init__(self, serve: Callable[[], AbstractContextManager[tuple[str, Callable[..., Any]]]]) -> None:
+        self._line, there = multiprocessing.Pipe()
+        self.pid = os.fork()
+        if not self.pid:
+            self._line.close()
+            die_with_parent()
+            try:
+                _answer(there, serve)
+            finally:
+                os._exit(0)
+        there.close()
+        self.address = str(self._line.recv())
+
+    def ask(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        self._line.send((function, arguments))
+        answer = self._line.recv()
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def close(self) -> None:
+        os.kill(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
+        self._line.close()
+
+
+def _answer(
+    line: Connection, serve: Callable[[], AbstractContextManager[tuple[str, Callable[..., Any]]]]
+) -> None:
+    logging.disable()  # who asked may be killed before the answer
+    with serve() as (address, call):
+        line.send(address)
+        while True:
+            try:
+                function, arguments = line.recv()
+            except EOFError:
+                return
+            try:
+                answer = call(function, *arguments)
+            except Exception as error:  # noqa: BLE001 - raised over there
+                answer = error
+            line.send(answer)
 
 
 def die_with_parent() -> None:

@@ -15,7 +15,7 @@ import structlog
 from sqlmodel import Session, col, func, select, update
 
 from tests.promises import played
-from tests.promises.forked import Child, fork
+from tests.promises.forked import Beside, Child, fork
 from triage import azdo, config, db, faultpoint, jobs, plan, worker
 from triage.db import Effect, Job
 from triage.intake import deliveries
@@ -66,8 +66,8 @@ class Lane:
     ) -> None:
         self.name = name
         self.server = server  # its own, which may be stopped
-        self.played = played.Played()
-        self.settings = settings(self.played.url, url, settle_seconds=settle_seconds)
+        self.played = Beside(played.serving)
+        self.settings = settings(self.played.address, url, settle_seconds=settle_seconds)
         policy = plan.Policy.from_settings(self.settings.policy, self.settings.after_renewal)
         self.knowledge = worker.Knowledge(
             knowledge.pack,

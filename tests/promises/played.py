@@ -1,75 +1,36 @@
-"""The played organisation in a process of its own, which outlives whom the tests kill."""
+"""The played organisation, what happens in it, and what it says came of that."""
 
 from __future__ import annotations
 
 import copy
 import json
-import logging
-import multiprocessing
-import os
-import signal
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from tests.promises import forked
 from triage.sandbox import processes, scenario, stories
 from triage.sandbox.organisation import Fault, Organisation, wire_time
 from triage.sandbox.server import serve
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from multiprocessing.connection import Connection
+    from collections.abc import Callable, Iterator
 
 TOKEN = "played"
 _DONE = {"Completed", "Removed"}
 
 
-class Played:
-    """A served organisation; `ask` has a function of this module called with it over there."""
-
-    def __init__(self) -> None:
-        self._line, there = multiprocessing.Pipe()
-        self.pid = os.fork()
-        if not self.pid:
-            self._line.close()
-            forked.die_with_parent()
-            try:
-                _serve(there)
-            finally:
-                os._exit(0)
-        there.close()
-        self.url = str(self._line.recv())
-
-    def ask(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        self._line.send((function, arguments))
-        answer = self._line.recv()
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-    def close(self) -> None:
-        os.kill(self.pid, signal.SIGKILL)
-        os.waitpid(self.pid, 0)
-        self._line.close()
-
-
-def _serve(line: Connection) -> None:
-    logging.disable()  # who asked may be killed before the answer
+@contextmanager
+def serving() -> Iterator[tuple[str, Callable[..., Any]]]:
+    """Serve the organisation for forked.Beside."""
     organisation = Organisation("contoso")
+
+    def call(function: Callable[..., Any], *arguments: Any) -> Any:
+        with organisation.lock:
+            return function(organisation, *arguments)
+
     with serve(organisation, token=TOKEN):
-        line.send(organisation.url)
-        while True:
-            try:
-                function, arguments = line.recv()
-            except EOFError:
-                return
-            try:
-                with organisation.lock:
-                    answer = function(organisation, *arguments)
-            except Exception as error:  # noqa: BLE001 - raised over there
-                answer = error
-            line.send(answer)
+        yield organisation.url, call
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""R2, R3 and R13: receivers that are killed under load, told the same many times at once, or told to stop."""
+"""R2 and R13: receivers that are killed under load, and `triage serve` told to stop."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 import requests
 import uvicorn
-from sqlmodel import Session, col, func, select
+from sqlmodel import Session, select
 
 from tests.promises import lane as lanes
-from tests.promises import played
+from tests.promises import played, queued
 from tests.promises.lane import Tally
-from triage import azdo, jobs, service, sweep, web
+from triage import jobs, service, web
 from triage.db import Job
+from triage.intake.bus import Bus
 from triage.sandbox.organisation import Fault
 
 if TYPE_CHECKING:
@@ -29,37 +30,35 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from tests.promises.lane import Lane
+    from triage.config import Settings
     from triage.sandbox.organisation import Organisation
 
 CONNECTIONS = 50
 _LOGIN = base64.b64encode(f"triage:{lanes.PASSWORD}".encode()).decode()
 _EXIT_SECONDS_MAX = 25.0
 _ROOT = Path(__file__).parents[2]
-# Ways, other than the hook and the sweep, in which one event may come in at the same time: functions
-# (lane, body) that return when it has been taken. A queue in front of triage goes here.
-OTHER_WAYS: list[Callable[[Lane, bytes], None]] = []
 
 
 def no_202_lost(lane: Lane, trials: int, offset: int) -> Tally:
     """R2: the receiver is killed again and again under load; what it has answered 202 is all there."""
     tally = Tally()
     chance = random.Random(offset)
-    listener = _listener()
+    listening = listener()
     bodies = lane.played.ask(played.add_builds, f"{lane.name}-load", 4000)
-    load = lane.fork(_load, listener.getsockname()[1], bodies)
+    load = lane.fork(_load, listening.getsockname()[1], bodies)
     for number in range(trials):
         # Every other one at a fault point, the others at any time.
         at = chance.randint(1, 120) if number % 2 else 0
-        receiver = lane.fork(_receive, listener, at=at)
+        receiver = lane.fork(receive, listening, at=at)
         receiver.end(kill_after=3.0 if at else chance.uniform(0.05, 0.4))
         tally.trials += 1
         tally.kills += receiver.was_killed
-    last = lane.fork(_receive, listener)
+    last = lane.fork(receive, listening)
     load.signal(signal.SIGTERM)
     (acked,) = load.end().said
     last.signal(signal.SIGTERM)
     last.end()
-    listener.close()
+    listening.close()
     with Session(lane.engine) as session:
         stored = set(session.exec(select(Job.run_id).where(Job.kind == jobs.Kind.BUILD)))
     lane.engine.dispose()
@@ -69,16 +68,23 @@ def no_202_lost(lane: Lane, trials: int, offset: int) -> Tally:
     return tally
 
 
-def _listener() -> socket.socket:
+def listener() -> socket.socket:
     """Return a socket that takes connections while nobody answers, as a proxy in front does."""
-    listener = service.listen("127.0.0.1", 0)
-    listener.listen(1024)
-    return listener
+    made = service.listen("127.0.0.1", 0)
+    made.listen(1024)
+    return made
 
 
-def _receive(say: Callable[[Any], None], lane: Lane, listener: socket.socket) -> None:
-    app = web.create_app(lane.settings, lane.engine)
-    uvicorn.Server(service._uvicorn(app)).run([listener])
+def receive(
+    say: Callable[[Any], None], lane: Lane, listening: socket.socket, settings: Settings | None = None
+) -> None:
+    """Do as `triage serve` does, without its workers: the hook, and the queue where the settings name one."""
+    queued.hurry()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)  # uvicorn stops on them and then raises them again
+    with Bus(settings or lane.settings, lane.engine) as bus:
+        app = web.create_app(bus.settings, lane.engine, forward=service._forward(bus))
+        uvicorn.Server(service._uvicorn(app)).run([listening])
 
 
 def _load(say: Callable[[Any], None], lane: Lane, port: int, bodies: list[tuple[int, bytes]]) -> list[int]:
@@ -100,7 +106,7 @@ def _load(say: Callable[[Any], None], lane: Lane, port: int, bodies: list[tuple[
             while True:
                 try:
                     line = line or await asyncio.open_connection("127.0.0.1", port)
-                    status = await asyncio.wait_for(_post(*line, body), 5)
+                    status = await asyncio.wait_for(post(*line, body), 5)
                 except (OSError, EOFError, ValueError, TimeoutError):
                     line, status = None, 0
                 if status == 202:
@@ -119,7 +125,8 @@ def _load(say: Callable[[Any], None], lane: Lane, port: int, bodies: list[tuple[
     return taken
 
 
-async def _post(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, body: bytes) -> int:
+async def post(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, body: bytes) -> int:
+    """Tell the hook of an event. Returns the status of its answer."""
     writer.write(
         b"POST /hooks/azure-devops HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         + f"Authorization: Basic {_LOGIN}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
@@ -130,79 +137,6 @@ async def _post(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, body
     length = int(head.split("content-length:", 1)[1].split("\r\n", 1)[0])
     await reader.readexactly(length)
     return int(head.split(" ", 2)[1])
-
-
-def same_event(lane: Lane, trials: int, offset: int) -> Tally:
-    """R3: each event 50 times at once to 4 receivers while the sweep finds its run and 2 workers work."""
-    tally = Tally()
-    listener = _listener()
-    everything = [lane.fail(1, number % 2) for number in range(trials)]
-    receivers = [lane.fork(_receive, listener) for _ in range(4)]
-    workers = [lane.fork(_work_on, lane.worker()) for _ in range(2)]
-    sweepers = [lane.fork(_sweep_on) for _ in range(2)]
-    port = listener.getsockname()[1]
-    sender = lane.fork(_storm, port, [body for sent in everything for body in sent.bodies])
-    statuses = sender.end().said[0]
-    for child in [*sweepers, *workers, *receivers]:
-        child.signal(signal.SIGTERM)
-        child.end()
-    listener.close()
-    lane.fork(lanes.attempt, [], (), lane.worker(), True).end()
-    tally.trials += len(statuses)
-    tally.count("copies sent", sum(map(len, statuses)))
-    if refused := [status for each in statuses for status in each if status != 202]:
-        tally.violations.append(f"{len(refused)} copies were answered {sorted(set(refused))}")
-    with Session(lane.engine) as session:
-        rows = select(Job.run_id, func.count()).where(Job.kind == jobs.Kind.BUILD).group_by(col(Job.run_id))
-        of_run = dict(session.exec(rows).all())
-    lane.engine.dispose()
-    for sent in everything:
-        seen = lane.seen(sent)
-        tally.violations += played.wrong(sent, seen)
-        tally.violations += [
-            f"run {run}: {of_run.get(run)} jobs" for run in sent.runs if of_run.get(run) != 1
-        ]
-        if seen.created != 1:
-            tally.violations.append(f"{sent.project}: filed {seen.created} times")
-    tally.violations += lanes.unfinished(lane)
-    return tally
-
-
-def _storm(say: Callable[[Any], None], lane: Lane, port: int, bodies: list[bytes]) -> list[list[int]]:
-    """Send each event over all connections at the same moment, and over every other way."""
-
-    async def each_at_once() -> list[list[int]]:
-        lines = [await asyncio.open_connection("127.0.0.1", port) for _ in range(CONNECTIONS)]
-        told = []
-        for body in bodies:
-            others = [asyncio.to_thread(way, lane, body) for way in OTHER_WAYS]
-            statuses = await asyncio.gather(*(_post(*line, body) for line in lines), *others)
-            told.append([status for status in statuses if isinstance(status, int)])
-        return told
-
-    return asyncio.run(each_at_once())
-
-
-def _until_told(do: Callable[[], object]) -> None:
-    over = False
-
-    def stop(*_: object) -> None:
-        nonlocal over
-        over = True
-
-    signal.signal(signal.SIGTERM, stop)
-    while not over:
-        do()
-        time.sleep(0.02)
-
-
-def _work_on(say: Callable[[Any], None], lane: Lane, name: str) -> None:
-    _until_told(lambda: lanes.work(lane, name))
-
-
-def _sweep_on(say: Callable[[Any], None], lane: Lane) -> None:
-    door = azdo.connect(lane.settings.azure_devops.url, played.TOKEN)
-    _until_told(lambda: sweep.round_of(door, lane.engine, lane.settings.sweep))
 
 
 def drained(lane: Lane, trials: int, offset: int) -> Tally:
