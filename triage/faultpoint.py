@@ -1,5 +1,7 @@
 """Where a test may end triage: before and after every commit and every request to Azure DevOps.
 
+Also after a message of the Service Bus was received, and before and after it is settled.
+
 Unarmed, as always outside tests, a point costs one comparison. Armed by `arm`, or in a process of its
 own by TRIAGE_FAULTPOINT, the process sends itself a signal at the n-th point that it reaches, or at the
 n-th that has a certain name. Points are named by what is done and by which function of triage does it,

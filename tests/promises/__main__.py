@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from tests import postgres
 from tests.databases import Databases
-from tests.promises import away, one_item, other_trials, same_event, servers
+from tests.promises import away, one_item, other_trials, same_event, servers, service_bus
 from tests.promises import lane as lanes
 from tests.promises.forked import fork
 from tests.promises.lane import Lane, Tally
@@ -83,6 +83,14 @@ PROMISES = (
     ),
     Promise("R14", "A worker that lost its lease writes nothing down", other_trials.zombie, 200, 24, 4),
     Promise("R16", "People's edits of the work item win", other_trials.human, 200, 14, 4),
+    Promise(
+        "R20",
+        "Service Bus: killed, locks lost, told twice, cut off: each event is stored once or a dead letter",
+        service_bus.check,
+        60,
+        4,
+        2,
+    ),
     Promise("R22", "Restored from a backup, nothing is filed again", other_trials.backup, 100, 10, 4),
 )
 

@@ -103,7 +103,7 @@ def test_a_replay_broken_off_after_sending_is_one_job(
 ) -> None:
     def break_off(name: str, _: object) -> bool:
         if name == buried.name:
-            broker.loop.call_soon(broker._abort)  # type: ignore[union-attr]
+            broker.loop.call_soon(broker.abort)  # type: ignore[union-attr]
             return False
         return True
 

@@ -13,7 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnectionError
 
-from triage import db
+from triage import db, faultpoint
 from triage.intake import deliveries
 from triage.intake.bus import client
 from triage.intake.bus.body import unwrap
@@ -85,6 +85,7 @@ class Receiver(threading.Thread):
                 continue
             for message in receiver.receive_messages(max_message_count=1, max_wait_time=client.WAIT_SECONDS):
                 last, self.received_at = time.monotonic(), db.now()
+                faultpoint.reach("after receive")
                 try:
                     self._handle(receiver, message)
                 except MessageLockLostError:
@@ -136,6 +137,7 @@ class Receiver(threading.Thread):
 
 
 def _settle(receiver: ServiceBusReceiver, message: ServiceBusReceivedMessage, stored: dict[str, str]) -> None:
+    faultpoint.reach("before settle")
     if stored["outcome"] == "refused":
         receiver.dead_letter_message(
             message, reason="Not an event of Azure DevOps", error_description=stored["reason"]
@@ -144,6 +146,7 @@ def _settle(receiver: ServiceBusReceiver, message: ServiceBusReceivedMessage, st
     else:
         receiver.complete_message(message)
         log.info("received", message=message.sequence_number, outcome=stored["outcome"])
+    faultpoint.reach("after settle")
 
 
 def backoff_seconds(failures: int) -> float:

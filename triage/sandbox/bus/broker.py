@@ -32,8 +32,9 @@ class Broker:
     """A namespace of queues, served in a thread of its own while it is entered.
 
     It fails on demand: `refuse_sends` (an AMQP condition, while it is set), `before_settle` (returns
-    False to swallow a client's word), `is_mute` (connections are taken, nothing is answered),
-    `drop_connections`, `lose_locks`, Queue.copies, and leaving it, after which it may be entered again.
+    False to swallow a client's word), `cut_transfers` (of so many messages half is handed out, then the
+    connection breaks), `is_mute` (connections are taken, nothing is answered), `drop_connections`,
+    `lose_locks`, Queue.copies, and leaving it, after which it may be entered again.
     """
 
     def __init__(self, *queues: Queue, port: int = 0, address: str = "127.0.0.1") -> None:
@@ -45,6 +46,7 @@ class Broker:
         self.max_message_bytes = 1024 * 1024
         self.refuse_sends = ""
         self.before_settle: Callable[[str, Outcome], bool] | None = None
+        self.cut_transfers = 0
         self.is_mute = False
         self.connections: set[Connection] = set()
         self.loop: asyncio.AbstractEventLoop | None = None
@@ -93,7 +95,7 @@ class Broker:
 
     def drop_connections(self) -> None:
         """Reset every client's connection."""
-        self.do(self._abort)
+        self.do(self.abort)
 
     def lose_locks(self, queue: str) -> None:
         """Let every lock on a queue's messages run out now."""
@@ -135,7 +137,8 @@ class Broker:
         in_time = float(given["se"]) > time.time()
         return in_time and given["skn"] == self.key_name and unquote(given["sig"]) == right
 
-    def _abort(self) -> None:
+    def abort(self) -> None:
+        """Reset every connection; to be called in the broker's own thread."""
         for connection in list(self.connections):
             if connection.transport is not None:
                 connection.transport.abort()
@@ -154,4 +157,4 @@ class Broker:
             except TimeoutError:
                 continue
         server.close()
-        self._abort()
+        self.abort()

@@ -119,6 +119,12 @@ class Connection(asyncio.Protocol):
         delivery, self.next_delivery = self.next_delivery, self.next_delivery + 1
         if locked:
             self.unsettled[link.channel, delivery] = (link, tag)
+        link.count += 1
+        if locked and self.transport is not None and self.broker.cut_transfers > 0:
+            self.broker.cut_transfers -= 1
+            self.transport.write(frame(link.channel, body)[: len(body) // 2])
+            self.transport.abort()
+            return
         room = _FRAME_BYTES - 128
         for at in range(0, len(body), room):
             head = performative(
@@ -131,7 +137,6 @@ class Connection(asyncio.Protocol):
                 at + room < len(body),
             )
             self._send(link.channel, head + body[at : at + room])
-        link.count += 1
 
     def _send(self, channel: int, body: bytes, kind: int = AMQP) -> None:
         if self.transport is not None:
