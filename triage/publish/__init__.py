@@ -28,20 +28,23 @@ def carry_out(door: Door, act: acts.Act, *, attempts: int, policy: Policy) -> Ou
         return _carry_out(door, act, attempts, policy)
 
 
-def _carry_out(door: Door, act: acts.Act, attempts: int, policy: Policy) -> Outcome:
-    if isinstance(act, acts.FileWorkItem):
-        return work_item.file(door, act, policy, in_doubt=attempts > 1)
-    if isinstance(act, acts.FileNotice):
-        return work_item.file_notice(door, act, policy, in_doubt=attempts > 1)
-    if isinstance(act, acts.EndWorkItem):
-        return work_item.end(door, act, policy)
-    if isinstance(act, acts.ReopenWorkItem):
-        return work_item.reopen(door, act, policy)
-    if isinstance(act, acts.PostThread | acts.EndThread):
-        return _tell_pull_request(door, act, attempts)
-    if isinstance(act, acts.TellChanged):
-        return work_item.tell_changed(door, act, policy, in_doubt=attempts > 1)
-    return _BY_KIND[type(act)](door, act)
+def _carry_out(door: Door, act: acts.Act, attempts: int, policy: Policy) -> Outcome:  # noqa: PLR0911 - one for each
+    in_doubt = attempts > 1
+    match act:
+        case acts.FileWorkItem():
+            return work_item.file(door, act, policy, in_doubt=in_doubt)
+        case acts.FileNotice():
+            return work_item.file_notice(door, act, policy, in_doubt=in_doubt)
+        case acts.EndWorkItem():
+            return work_item.end(door, act, policy)
+        case acts.ReopenWorkItem():
+            return work_item.reopen(door, act, policy)
+        case acts.TellChanged():
+            return work_item.tell_changed(door, act, policy, in_doubt=in_doubt)
+        case acts.PostThread() | acts.EndThread():
+            return _tell_pull_request(door, act, attempts)
+        case _:
+            return _BY_KIND[type(act)](door, act)
 
 
 def _tell_pull_request(door: Door, act: acts.PostThread | acts.EndThread, attempts: int) -> Outcome:
