@@ -331,11 +331,11 @@ jobs:
     ("refused", "says"),
     [
         ("", "is given it by its job's environment prod.web."),
-        ("environments?", "the environment prod.web, which does not exist (any more), or triage's token"),
-        ("environments/1?", "the environment prod.web, whose resource does not exist (any more)"),
+        ("environments?", "the environment prod.web, which is gone, or which triage may not see"),
+        ("environments/1?", "the environment prod.web, whose resource is gone"),
         (
             "providers/kubernetes/11?",
-            "the environment prod.web, whose connection triage's token may not see.",
+            "the environment prod.web, whose connection triage may not see (Reader of the environment).",
         ),
     ],
 )

@@ -22,9 +22,10 @@ _MAIL = re.compile(r"^[^@\s]+@[^@\s]+\.[^@\s]+$")
 # Microsoft.VisualStudio.Services.TFS, which made or changed automatic connections itself.
 _SYSTEM = "00000002-0000-8888-8000-000000000000"
 _DID = {
-    OwnerMethod.ADMINISTRATOR: "administers",
-    OwnerMethod.MODIFIED_BY: "last changed",
-    OwnerMethod.CREATED_BY: "created",
+    OwnerMethod.ADMINISTRATOR: "administers it",
+    OwnerMethod.MODIFIED_BY: "last changed it",
+    OwnerMethod.CREATED_BY: "created it",
+    OwnerMethod.REQUESTER: "asked for this run",
 }
 _SERVICE_DESCRIPTORS = ("svc.", "s2s.", "aadsp.", "vssgp.", "aadgp.")
 
@@ -144,18 +145,25 @@ def _first(
     fallback: Fallback,
 ) -> Owner:
     """Return the first of the people who is a person and still there."""
-    passed_over: list[str] = []
+    passed_over: dict[str, str] = {}  # whoever has changed a connection has often made it, too
     for method, person in people:
         known = present.get(person.id.lower())
-        if not is_assignable(person) or (known and not _is_person(known)):
-            passed_over.append(f"{person.display_name or 'Azure DevOps itself'} is no person")
-        elif known is None:
-            passed_over.append(f"{person.display_name} has left")
+        if not is_assignable(person) or known is None or not _is_person(known):
+            passed_over.setdefault(person.id, _passed_over(method, person, known))
         else:
             # The directory knows the name of today; a connection keeps the one of when it was made.
             named = replace(person, unique_name=known.unique_name or person.unique_name)
-            return _person(method, named, connection, passed_over)
-    return _nobody(connection, fallback, passed_over)
+            return _person(method, named, connection, list(passed_over.values()))
+    return _nobody(connection, fallback, list(passed_over.values()))
+
+
+def _passed_over(method: OwnerMethod, person: Identity, known: Identity | None) -> str:
+    """Return who is not asked, what they did and why not."""
+    name = person.display_name or "Azure DevOps itself"
+    if not _is_person(person) or (known and not _is_person(known)):
+        return f"{name}, which {_DID[method]}, is no person"
+    why = "has left" if is_assignable(person) else "has no mail address"
+    return f"{name}, who {_DID[method]}, {why}"
 
 
 def is_assignable(identity: Identity | None) -> bool:
@@ -202,7 +210,8 @@ def _person(
         return Owner(person.unique_name, method, reason, person)
     dated = connection is not None and _dated(method, connection)
     when = f" on {connection.modified_at:%Y-%m-%d}" if dated and connection else ""
-    reason = f"{person.display_name} {_DID[method]} the connection{when}{names}."
+    did = _DID[method].replace(" it", " the connection")
+    reason = f"{person.display_name} {did}{when}{names}."
     return Owner(person.unique_name, method, reason, person)
 
 
@@ -223,7 +232,7 @@ def _missing(connection: Connection | None) -> str:
 
 
 def _because(passed_over: list[str]) -> str:
-    return f" ({'; '.join(dict.fromkeys(passed_over))})" if passed_over else ""
+    return f" ({'; '.join(passed_over)})" if passed_over else ""
 
 
 def _dated(method: OwnerMethod, connection: Connection) -> bool:

@@ -98,7 +98,8 @@ def test_a_refused_assignee_area_and_markdown_together_still_file_one_item(stage
     stage.organisation.refuse_markdown = True
     item = stage.file(stage.finding(owner=owned_by("gone@contoso.example", area="Shop\\Gone")))
     assert item["fields"]["System.AreaPath"] == "Shop"
-    assert "The area Shop\\Gone does not exist." in item["fields"][REPRO]
+    assert "The area Shop\\Gone does not exist" in item["fields"][REPRO]
+    assert "does not accept gone@contoso.example as assignee" in item["fields"][REPRO]
     assert len(stage.project.work_items) == 1
 
 

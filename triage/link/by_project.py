@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from triage.domain import Attribution, Candidate, LinkMethod
 from triage.link import definition, identifiers, named
-from triage.link.by_step import listed, of_project
+from triage.link.by_step import kinds, of_project
 
 if TYPE_CHECKING:
     from triage.domain import Connection, Match, TimelineRecord
@@ -56,21 +56,21 @@ def _by_history(
     used = [connection for connection in asked if sources.used(connection)]
     apart = identifiers.strongest(used, match)
     if len(apart) == 1 and len(used) > 1:
-        reason = f"This run used it, and the message shows {listed(apart[0][1])}."
+        reason = f"This run used it, and the message shows {identifiers.described(*apart[0])}."
         return Attribution(apart[0][0], LinkMethod.IDENTIFIER, reason, proven_use=True)
     left = _unexplained(sources, used, record)
     if len(left) == 1:
         others = ", and no other step names it" if sources.steps else ""
-        reason = f"Of the {_kinds(match)} connections only its execution history has this run{others}."
+        reason = f"Of the connections that can be meant ({kinds(match)}) this run used it alone{others}."
         if len(used) > 1:
             reason = "This run used it, and other steps name the other connections that it used."
         return Attribution(left[0], LinkMethod.EXECUTION_HISTORY, reason, proven_use=True)
     if not used:
         return None
     candidates = tuple(Candidate(c, "this run used it") for c in used)
-    where = f"step '{record.name}'" if record else "the run"
-    count = "a connection that fits" if len(used) == 1 else f"{len(used)} connections that fit"
-    reason = f"The run used {count}, but {where} does not show that it did."
+    step = f" for step '{record.name}'" if record else ""
+    count = "a connection" if len(used) == 1 else f"{len(used)} connections"
+    reason = f"The run used {count} that the message can be about, but nothing shows that it did so{step}."
     return Attribution(None, LinkMethod.UNDECIDED, reason, candidates)
 
 
@@ -87,20 +87,20 @@ def _by_identifiers(fitting: list[Connection], match: Match) -> Attribution | No
     if len(apart) != 1:
         return None
     connection, signs = apart[0]
-    reason = f"The message shows {listed(signs)}, which only this connection has."
+    reason = f"The message shows {identifiers.described(connection, signs)}, which only this connection has."
     return Attribution(connection, LinkMethod.IDENTIFIER, reason)
 
 
 def _by_elimination(
     sources: Sources, fitting: list[Connection], match: Match, record: TimelineRecord | None
 ) -> Attribution:
-    left, reach = fitting, "the project's only"
+    left, reach = fitting, "It is the project's only"
     if len(fitting) > 1 and sources.usable:
         left = [c for c in fitting if c.id in sources.usable] or fitting
-        reach = "of those that this pipeline may use, the only"
+        reach = "Of those that this pipeline may use it is the only"
     seen = bool(record and definition.matching(sources.steps, record))  # and it names none of them
     if len(left) == 1 and not seen and left[0].type != _ANYTHING:
-        reason = f"It is {reach} {_kinds(match)} connection."
+        reason = f"{reach} connection that the message can be about ({kinds(match)})."
         return Attribution(left[0], LinkMethod.ONLY_CANDIDATE, reason)
     shown = tuple(Candidate(c, f"a {c.type} connection of this project") for c in left)
     return _undecided(record, shown)
@@ -108,8 +108,6 @@ def _by_elimination(
 
 def _undecided(record: TimelineRecord | None, candidates: tuple[Candidate, ...]) -> Attribution:
     where = f"Step '{record.name}'" if record else "The run"
-    return Attribution(None, LinkMethod.UNDECIDED, f"{where} names no connection that fits.", candidates)
-
-
-def _kinds(match: Match) -> str:
-    return " or ".join(match.connection_types)
+    return Attribution(
+        None, LinkMethod.UNDECIDED, f"{where} names no connection that the message can be about.", candidates
+    )

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from triage.link.sources import Sources
 
 _TODAY = " The YAML of the run is gone; this is the pipeline as it is written today."
-_CHANGED = " But what it takes it from has been changed since the run began."
+_CHANGED = " That was changed since the run began."
 
 
 def own(sources: Sources, match: Match, record: TimelineRecord | None) -> Attribution | None:
@@ -55,7 +55,7 @@ def earlier(sources: Sources, match: Match, record: TimelineRecord) -> Attributi
         candidates = tuple(
             Candidate(c, f"step '{step.title}' hands it to the steps after it") for c, step in found.values()
         )
-        reason = f"Earlier steps of the job hand over {len(found)} connections that fit."
+        reason = f"Earlier steps of the job hand over {len(found)} connections that the message can be about."
         return Attribution(None, LinkMethod.UNDECIDED, reason, candidates)
     connection, step = found[apart[0][0].id] if len(apart) == 1 else next(iter(found.values()))
     reason = f"Step '{step.title}' of the same job hands its credential to the steps after it."
@@ -80,17 +80,23 @@ def _sure(sources: Sources, found: Attribution, match: Match, *, is_changed: boo
         return found
     reason = found.reason + (_TODAY if sources.is_of_today else _CHANGED)
     if sources.may_ask_of([found.connection]) and sources.used(found.connection):
-        return replace(found, reason=f"{reason} Its execution history has this run.")
+        return replace(found, reason=f"{reason} The connection's execution history has this run.")
     fitting = [c for c in sources.connections if named.fits(c, match)]
     used = [c for c in fitting if sources.used(c)] if sources.may_ask_of(fitting) else []
     if not used and not is_changed:
         return replace(found, reason=reason, proven_use=False)
-    instead = f" The run used {' and '.join(repr(c.name) for c in used)} instead." if used else ""
     candidates = (
         *(Candidate(c, "this run used it") for c in used),
         Candidate(found.connection, "the pipeline names it today"),
     )
-    return Attribution(None, LinkMethod.UNDECIDED, f"{reason}{instead}", candidates)
+    told = f"The step names '{found.connection.name}' today, but what says so was changed since the run began"
+    if used:
+        told = f"The pipeline names '{found.connection.name}' today, but this run used {_quoted(used)}"
+    return Attribution(None, LinkMethod.UNDECIDED, f"{told}.", candidates)
+
+
+def _quoted(connections: list[Connection]) -> str:
+    return " and ".join(f"'{each.name}'" for each in connections)
 
 
 def _among(
@@ -105,7 +111,8 @@ def _among(
     if len(apart) == 1 and not told.is_open:
         connection, signs = apart[0]
         way = next(way for c, way in fitting if c.id == connection.id)
-        return _input(sources, connection, way, record, match, f", and the message shows {listed(signs)}")
+        shown = identifiers.described(connection, signs)
+        return _input(sources, connection, way, record, match, f", and the message shows {shown}")
     if len(fitting) > 1 and not told.is_open and sources.may_ask_of([c for c, _ in fitting]):
         used = [(c, way) for c, way in fitting if sources.used(c)]
         if len(used) == 1:
@@ -133,13 +140,13 @@ def _open(sources: Sources, told: Named, match: Match, record: TimelineRecord, f
     if not told.connections:
         return f"{step} names '{told.missing[0]}', {_gone(sources, told.missing[0])}."
     if fitting:
-        return f"{step} ({record.task}) uses {fitting} connections that fit."
-    about = " or ".join(match.connection_types) or "something else"
+        return f"{step} ({record.task}) uses {fitting} connections that the message can be about."
+    about = f"another kind of credential ({kinds(match)})" if match.connection_types else "something else"
     if application := identifiers.application(match):
         about = f"the application {application}"
     elif registry := match.captures.get("registry"):
         about = f"the registry {registry}"
-    return f"{step} names no connection that fits: the message is about {about}."
+    return f"{step} names other connections: the message is about {about}."
 
 
 def _gone(sources: Sources, name: str) -> str:
@@ -184,12 +191,14 @@ def _resource(
         apart = identifiers.strongest([c for c, _ in fitting], match)
         fitting = [(c, each) for c, each in fitting if [c] == [a for a, _ in apart]] or fitting
     if len(fitting) > 1:
-        candidates = tuple(Candidate(c, f"the pipeline's {each.kind} name it") for c, each in fitting)
-        reason = f"{step} can have used {len(fitting)} connections of the pipeline's resources."
+        candidates = tuple(Candidate(c, f"the pipeline's {each.title} names it") for c, each in fitting)
+        reason = f"{step} can have used {len(fitting)} connections that the pipeline's resources name."
         return Attribution(None, LinkMethod.UNDECIDED, reason, candidates)
     if fitting:
         connection, resource = fitting[0]
-        what = "own repository is reached by it" if resource.alias == resources.SELF else "resources name it"
+        what = "own repository is reached through it"
+        if resource.alias != resources.SELF:
+            what = f"{resource.title} names it"
         reason = f"{step} uses it: the pipeline's {what}."
         return _sure(sources, Attribution(connection, LinkMethod.RESOURCE, reason, proven_use=True), match)
     if found and not told:
@@ -229,6 +238,7 @@ def of_project(sources: Sources, match: Match) -> tuple[Candidate, ...]:
     return tuple(Candidate(c, f"a {c.type} connection of this project") for c in fitting)
 
 
-def listed(signs: set[str]) -> str:
-    """Return signs of a connection as a reason repeats them."""
-    return ", ".join(sorted(signs)[:3])
+def kinds(match: Match) -> str:
+    """Return the types of connections that a message can be about, as a reason lists them."""
+    *first, last = match.connection_types
+    return f"{', '.join(first)} or {last}" if first else last

@@ -62,7 +62,7 @@ def _of_resource(sources: Sources, name: str, known: dict[str, int]) -> Handed |
     ways = [(name[:at].lower(), name[at + 1 :].lower()) for at, each in enumerate(name) if each == "."]
     fitting = [(known[environment], resource) for environment, resource in ways if environment in known]
     if not fitting:
-        return Handed(name, why_not="which does not exist (any more), or triage's token may not see it")
+        return Handed(name, why_not="which is gone, or which triage may not see (Reader of the environment)")
     if len(fitting) > 1:
         return Handed(name, why_not="which can be a resource of two environments")
     environment, resource = fitting[0]
@@ -71,9 +71,13 @@ def _of_resource(sources: Sources, name: str, known: dict[str, int]) -> Handed |
     number, kind = resources.get(resource) or by_number.get(resource) or (0, "")
     if not number:
         return Handed(
-            name, why_not="whose resource does not exist (any more), or triage's token may not see it"
+            name, why_not="whose resource is gone, or which triage may not see (Reader of the environment)"
         )
     if kind.lower() != "kubernetes":
         return None
     connection = sources.kubernetes_connection(environment, number)
-    return Handed(name, connection, "" if connection else "whose connection triage's token may not see")
+    return Handed(
+        name,
+        connection,
+        "" if connection else "whose connection triage may not see (Reader of the environment)",
+    )

@@ -43,6 +43,17 @@ def shown(connection: Connection, match: Match) -> set[str]:
     return found
 
 
+def described(connection: Connection, signs: set[str]) -> str:
+    """Return signs of a connection as a reason repeats them: what each is, where a GUID does not tell."""
+    told = {
+        connection.parameters.get("tenantid", "").lower(): "the tenant",
+        connection.parameters.get("serviceprincipalid", "").lower(): "the application",
+        connection.data.get("subscriptionid", "").lower(): "the subscription",
+        connection.name.lower(): "its name",
+    }
+    return ", ".join(f"{told[each]} {each}" if told.get(each) else each for each in sorted(signs)[:3])
+
+
 def is_named(connection: Connection, match: Match) -> bool:
     """Return True when a message calls a connection by its name, as such or in quotes."""
     name = re.escape(connection.name.lower())

@@ -33,6 +33,12 @@ class Resource:
     connection: str  # name or GUID
     name: str = ""  # contoso/lib, an image, …
 
+    @property
+    def title(self) -> str:
+        """Return what a reason calls it: repository 'lib', or the container of a job that has no alias."""
+        kind = _KINDS[self.kind]
+        return f"{kind} '{self.alias or self.name}'" if self.alias or self.name else kind
+
 
 def listed(pipeline: dict[str, Any]) -> list[Resource]:
     """Return the resources of an expanded pipeline that name a connection."""

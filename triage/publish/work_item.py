@@ -329,9 +329,10 @@ def _create(door: Door, draft: _Draft, policy: Policy) -> WorkItem:
     """Create, giving way on each field that is refused: the item is filed in any case."""
     kind, body_field = _type(door, draft.project, policy)
     assignees, area = list(draft.assignees), draft.area
-    markdown, remark = True, ""
+    refused: list[str] = []
+    markdown, no_area = True, ""
     for _ in range(_REFUSALS_MAX + 1):
-        body = draft.body(remark)
+        body = draft.body(f"{_unassigned(refused, assignees)} {no_area}".strip())
         fields = {
             "System.Title": draft.title,
             "System.Tags": "; ".join(draft.tags),
@@ -347,11 +348,9 @@ def _create(door: Door, draft: _Draft, policy: Policy) -> WorkItem:
             return door.create_work_item(draft.project, kind, patch)
         except FieldRefused as refusal:
             if refusal.field == "System.AssignedTo" and assignees:
-                refused = words(assignees.pop(0))
-                left = f"it went to {words(assignees[0])}" if assignees else "nobody is assigned"
-                remark = f"Azure DevOps does not accept {refused} as assignee, so {left}. Please pass it on."
+                refused.append(assignees.pop(0))
             elif refusal.field == "System.AreaPath" and area is not None:
-                remark, area = f"{remark} The area {words(area)} does not exist.".strip(), None
+                no_area, area = f"The area {words(area)} does not exist, so it is in the project's own.", None
             elif refusal.field == _FORMAT and markdown:
                 markdown = False
             else:
@@ -360,6 +359,19 @@ def _create(door: Door, draft: _Draft, policy: Policy) -> WorkItem:
                     "type that can do without."
                 ) from None
     raise RetryLater("Azure DevOps refused every form of the work item.")
+
+
+def _unassigned(refused: list[str], left: list[str]) -> str:
+    """Return what a work item says of the assignees that Azure DevOps did not accept."""
+    if not refused:
+        return ""
+    whom = " nor ".join(words(each) for each in refused)
+    given = (
+        f"it went to {words(left[0])}. Please pass it on."
+        if left
+        else "nobody is assigned. Please assign it."
+    )
+    return f"Azure DevOps does not accept {whom} as assignee, so {given}"
 
 
 def _type(door: Door, project: str, policy: Policy) -> tuple[str, str]:
