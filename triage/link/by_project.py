@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from triage.domain import Attribution, Candidate, LinkMethod
-from triage.link import definition, identifiers, named
+from triage.link import definition, identifiers, named, resources
 from triage.link.by_step import kinds, of_project
 
 if TYPE_CHECKING:
@@ -60,10 +60,10 @@ def _by_history(
         return Attribution(apart[0][0], LinkMethod.IDENTIFIER, reason, proven_use=True)
     left = _unexplained(sources, used, record)
     if len(left) == 1:
-        others = ", and no other step names it" if sources.steps else ""
-        reason = f"Of the connections that can be meant ({kinds(match)}) this run used it alone{others}."
+        others = ", and nothing else in the pipeline names it" if sources.steps else ""
+        reason = f"Of the connections that can be meant ({kinds(match)}) this run used only this one{others}."
         if len(used) > 1:
-            reason = "This run used it, and other steps name the other connections that it used."
+            reason = "This run used it, and the others that it used are named elsewhere in the pipeline."
         return Attribution(left[0], LinkMethod.EXECUTION_HISTORY, reason, proven_use=True)
     if not used:
         return None
@@ -75,10 +75,16 @@ def _by_history(
 
 
 def _unexplained(sources: Sources, used: list[Connection], record: TimelineRecord | None) -> list[Connection]:
-    """Return the used connections that no other step of the pipeline names, so that this step used them."""
+    """Return the used connections that nothing else in the pipeline names, so that this step used them."""
     same = definition.matching(sources.steps, record) if record else []
     others = [each for each in sources.steps if each not in same]
+    if any(c.type == "kubernetes" for c in used) and any(each.environment for each in others):
+        return []  # an environment may have handed it to another step, which says nothing of it
     explained = {identity for each in others for identity in named.all_of(sources, each)}
+    taken = resources.of_all_jobs(sources.pipeline, sources.resources)
+    if sources.own_repository:
+        taken.append(sources.own_repository)
+    explained |= {c.id for each in taken for c in named.connections(sources, each.connection)}
     return [c for c in used if c.id not in explained]
 
 

@@ -223,11 +223,14 @@ def _before(sources: Sources, record: TimelineRecord) -> list[Step]:
     steps = sources.steps
     path = {part.lower() for part in (record.identifier or "").split(".") if part}
     same = definition.matching(steps, record)
-    jobs = {(s.stage, s.job) for s in same or steps if same or s.job.lower() in path}
-    every = {(s.stage, s.job) for s in steps}
-    if len(jobs or every) != 1:
+    # Each hook of a deployment, and each leg of a matrix, is a job of its own.
+    jobs = {(s.stage, s.job, s.hook) for s in same or steps if same or s.job.lower() in path}
+    told = {job for job in jobs if job[2].lower() in path}
+    every = {(s.stage, s.job, s.hook) for s in steps}
+    chosen = told or jobs or every
+    if len(chosen) != 1:
         return []
-    job = [s for s in steps if (s.stage, s.job) in (jobs or every)]
+    job = [s for s in steps if (s.stage, s.job, s.hook) in chosen]
     at = next((index for index, step in enumerate(job) if [step] == same), len(job))
     return job[:at]
 

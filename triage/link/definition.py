@@ -41,6 +41,8 @@ class Step:
     hook: str = ""  # of a deployment job: preDeploy, deploy, …; of a matrix: the leg
     variables: dict[str, str] = field(default_factory=dict)  # names in lower case
     groups: tuple[str, ...] = ()  # variable groups in reach, the nearest last
+    # What YAML sets in each place that reaches the step, the nearest last: variables, then groups.
+    places: tuple[tuple[dict[str, str], tuple[str, ...]], ...] = ()
     environment: str = ""  # of a deployment job: prod, or prod.web with the resource of it
     is_changed: bool = False  # since the run: it is of a task group of which only today's text is kept
     spelling: dict[str, str] = field(default_factory=dict)  # an input's name as its author wrote it
@@ -195,6 +197,7 @@ def _walk(node: Any, at: Step, depth: int) -> Iterator[Step]:
         at,
         variables={**at.variables, **known},
         groups=(*at.groups, *groups),
+        places=(*at.places, (known, groups)) if known or groups else at.places,
         stage=str(node.get("stage") or at.stage),
         job=str(node.get("job") or node.get("deployment") or at.job),
         environment=_environment(node) if "job" in node or "deployment" in node else at.environment,
@@ -227,10 +230,12 @@ def _legs(node: dict[str, Any], at: Step) -> list[Step]:
     matrix = strategy.get("matrix") if isinstance(strategy, dict) else None
     if not isinstance(matrix, dict) or not matrix:
         return [at]
-    return [
-        replace(at, hook=str(name), variables={**at.variables, **_variables(leg)[0]})
-        for name, leg in list(matrix.items())[:_LEGS_MAX]
-    ]
+    found = []
+    for name, told in list(matrix.items())[:_LEGS_MAX]:
+        known = _variables(told)[0]
+        places = (*at.places, (known, ()))
+        found.append(replace(at, hook=str(name), variables={**at.variables, **known}, places=places))
+    return found
 
 
 def _filled(at: Step, task: str, version: str, told: Mapping[str, Any], name_key: str = "name") -> Step:

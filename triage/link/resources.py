@@ -83,9 +83,19 @@ def of_job(pipeline: dict[str, Any], resources: list[Resource], record: Timeline
     path = {part.lower() for part in (record.identifier or "").split(".") if part}
     jobs = list(_jobs(pipeline, 0))
     mine = [job for job in jobs if str(job.get("job") or job.get("deployment")).lower() in path]
-    known = {each.alias.lower(): each for each in resources if each.kind == "containers"}
+    known = [each for each in resources if each.kind == "containers"]
+    return _started(mine or jobs, known) or known
+
+
+def of_all_jobs(pipeline: dict[str, Any], resources: list[Resource]) -> list[Resource]:
+    """Return every resource of a pipeline, and the containers that its jobs name themselves."""
+    return [*resources, *_started(list(_jobs(pipeline, 0)), [])]
+
+
+def _started(jobs: list[dict[str, Any]], containers: list[Resource]) -> list[Resource]:
+    known = {each.alias.lower(): each for each in containers}
     found: list[Resource] = []
-    for job in mine or jobs:
+    for job in jobs:
         services = job.get("services")
         used = [job.get("container"), *(services.values() if isinstance(services, dict) else [])]
         for each in used:
@@ -95,7 +105,7 @@ def of_job(pipeline: dict[str, Any], resources: list[Resource], record: Timeline
                 found += [_resource("containers", "", each)] if _connection(each) else []
             elif str(each).lower() in known:
                 found.append(known[str(each).lower()])
-    return found or list(known.values())
+    return found
 
 
 def of_download(resources: list[Resource], record: TimelineRecord) -> list[Resource]:

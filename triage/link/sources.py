@@ -232,10 +232,14 @@ class Sources:
 
     def _told_of(self, step: Step, name: str) -> tuple[str | None, bool]:
         """Return a variable's value, and whether it is from a group that was changed since the run began."""
-        if name in step.variables:
-            return step.variables[name], False
-        if (from_group := self._of_groups(step.groups, name)) is not None:
-            return from_group
+        for written, groups in reversed(step.places or ((step.variables, step.groups),)):
+            from_group = self._of_groups(groups, name)
+            if name in written and step.places and from_group and from_group[0] != written[name]:
+                return None, False  # which of the two wins in one place is not documented
+            if name in written:
+                return written[name], False
+            if from_group is not None:
+                return from_group
         for known in (self.run.variables, self._defined, variables.predefined(self.run)):
             if name in known:
                 return known[name], False
