@@ -41,13 +41,15 @@ def earlier(sources: Sources, match: Match, record: TimelineRecord) -> Attributi
     """Authenticate and login tasks leave their connection's credential to the steps after them."""
     if not match.connection_types:
         return None
-    found = {
-        connection.id: (connection, step)
-        for step in _before(sources, record)
-        if task_inputs.hands_over(step.task_id, step.inputs.get("command", ""))
-        for connection in _handed_over(sources, step)
-        if named.fits(connection, match)
-    }
+    found: dict[str, tuple[Connection, Step]] = {}
+    for step in _before(sources, record):
+        command = step.inputs.get("command", "")
+        if task_inputs.hands_over(step.task_id, command):
+            fitting = [c for c in _handed_over(sources, step) if named.fits(c, match)]
+            found |= {c.id: (c, step) for c in fitting}
+        elif task_inputs.takes_back(step.task_id, command):
+            for connection in _handed_over(sources, step):
+                found.pop(connection.id, None)
     if not found:
         return None
     apart = identifiers.strongest([c for c, _ in found.values()], match)

@@ -203,6 +203,8 @@ def _walk(node: Any, at: Step, depth: int) -> Iterator[Step]:
         environment=_environment(node) if "job" in node or "deployment" in node else at.environment,
     )
     if isinstance(node.get("task"), str):
+        if str(node.get("enabled", "")).strip().lower() == "false":
+            return
         name, _, major = node["task"].partition("@")
         yield _filled(at, name.rsplit(".", 1)[-1], major, node)
         return

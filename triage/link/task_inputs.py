@@ -90,6 +90,11 @@ def hands_over(task_id: str, command: str) -> bool:
     return name in _HAND_OVER or (name in _LOGINS and command.lower() == "login")
 
 
+def takes_back(task_id: str, command: str) -> bool:
+    """Return True for a step that signs out of what one before it signed in to."""
+    return str(_table().get(task_id, {}).get("name", "")).lower() in _LOGINS and command.lower() == "logout"
+
+
 def as_task(task_id: str, major: str) -> Task:
     """Return a task as a timeline would name it."""
     return Task(task_id, str(_table().get(task_id, {}).get("name", "")), major)
