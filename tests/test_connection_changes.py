@@ -145,7 +145,7 @@ def test_a_change_is_told_and_hastens_the_proof(
     done = work(connected, engine)
     assert (done.kind, done.outcome) == ("connection", "Looked at 1 open incident; 0 are over.")
     assert the_incident(engine).state == "open", "that it was changed proves nothing"
-    used(connected, db.now())
+    used(connected, LATER)
     change(connected)
     receive(connected, engine, told.get(timeout=10))
     assert work(connected, engine).outcome == "Looked at 1 open incident; 1 are over."

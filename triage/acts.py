@@ -224,6 +224,7 @@ class TellChanged(Act):
     work_item: int | None  # None: nowhere, its item speaks for others as well
     changed_at: datetime
     changed_by: str  # "" when it is not known
+    refused: str = ""  # what a test of the credential said against it since
     prefix = "item-changed"
     name = "work item told of a change"
 

@@ -256,6 +256,11 @@ class AfterRenewal(_Section):
         description="An incident that comes back so soon is opened again; later it is a new one.",
         ge=0,
     )
+    test_credential: bool = Field(
+        default=False,
+        description="Once a connection was changed, have Azure DevOps try its credential, as *Verify* does "
+        "(Azure Resource Manager; needs the role *User* on it).",
+    )
     rerun_pipelines: int = Field(
         default=0,
         description="Of so many pipelines that it broke, the failed stages of the newest run are run again.",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import structlog
 
-from triage import acts, effects, plan, record, tell
+from triage import acts, effects, jobs, plan, record, tell, trying
 from triage.db import now
 from triage.errors import AccessRefused, Cancel, RetryLater, Snooze
 from triage.publish import work_item
@@ -26,7 +27,12 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 _AT_ONCE = 200  # open incidents that one round looks at, those longest not looked at first
+_SETTLES = timedelta(minutes=2)  # until then a new secret may be refused by a part of Entra
 _SUCCEEDED = {"succeeded", "succeededWithIssues"}
+
+
+class _TooSoon(Snooze):
+    """What a test of a credential says just after its change is not to be told yet."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,8 @@ class Proof:
 
 def round_of(door: Door, engine: Engine, policy: plan.Policy, job: Job) -> str:
     """Look at the open incidents. Returns what was found, in one sentence."""
+    if not policy.test_credential:
+        trying.forget(engine)
     return _look_at_all(door, engine, policy, job, record.open_incidents(engine, _AT_ONCE))
 
 
@@ -58,6 +66,7 @@ def look_at(door: Door, engine: Engine, policy: plan.Policy, job: Job) -> str:
 
 def _look_at_all(door: Door, engine: Engine, policy: plan.Policy, job: Job, rows: Sequence[Incident]) -> str:
     looked = ended = 0
+    too_soon: _TooSoon | None = None
     connections = _Connections(door, rows)
     for row in rows:
         assert row.id is not None  # noqa: S101 - read from the database
@@ -65,11 +74,15 @@ def _look_at_all(door: Door, engine: Engine, policy: plan.Policy, job: Job, rows
         looked += 1
         try:
             ended += _look(door, engine, policy, row, connections, worker=job.lease or "")
+        except _TooSoon as soon:
+            too_soon = soon
         except Snooze:
             raise
         except Exception as fault:  # noqa: BLE001 - of this one; the others are looked at
             record.keep_open(engine, row.id)
             log.warning("an incident could not be looked at", incident=row.id, reason=str(fault))
+    if too_soon is not None and job.kind == jobs.Kind.CONNECTION:  # a round comes again anyway
+        raise too_soon
     count = "1 open incident" if looked == 1 else f"{looked} open incidents"
     return f"Looked at {count}; {ended} are over."
 
@@ -114,7 +127,9 @@ def _look(
     if found is None:
         if row.state == record.ENDING:  # a crash left it so, and it is not proven any more
             record.keep_open(engine, row.id)
-        _tell_change(door, engine, policy, row, connections.of(row), in_digest=in_digest, worker=worker)
+        now_ = connections.of(row)
+        found = _by_change(door, engine, policy, row, now_, in_digest=in_digest, worker=worker)
+    if found is None:
         return False
     held = record.begin_end(engine, row.id, row.last_failed_at)
     if held is None:
@@ -123,7 +138,7 @@ def _look(
     return True
 
 
-def _tell_change(
+def _by_change(
     door: Door,
     engine: Engine,
     policy: plan.Policy,
@@ -132,17 +147,35 @@ def _tell_change(
     *,
     in_digest: bool,
     worker: str,
-) -> None:
-    """Say once of each change since the last failure that it was noticed, and what is waited for."""
+) -> Proof | None:
+    """The connection was changed since the last failure: try its credential, else say so once.
+
+    Each change is tried once, or until Entra has had the time to make a new secret known everywhere.
+    """
     changed_at = connection.modified_at if connection else None
     if connection is None or changed_at is None or row.last_failed_at is None or row.work_item is None:
-        return
-    if changed_at <= row.last_failed_at:
-        return
+        return None
     by = connection.modified_by.display_name if connection.modified_by else ""
     act = acts.TellChanged(row.project_id, None if in_digest else row.work_item, changed_at, by)
-    if not effects.is_done(engine, act.key(row.id or 0)):
-        tell.carry_out(door, engine, policy, row.id, act, worker=worker)
+    if changed_at <= row.last_failed_at or effects.is_done(engine, act.key(row.id or 0)):
+        return None
+    opened = record.opened_by(row)
+    if policy.test_credential and opened is not None and trying.is_proof(opened, connection):
+        tested = trying.attempt(door, engine, connection)
+        if tested is not None and tested.passed:
+            return _tested(connection, changed_at, by)
+        if tested is not None:
+            if changed_at > now() - _SETTLES:
+                raise _TooSoon("The connection was changed just now.", _SETTLES.total_seconds())
+            act = replace(act, refused=trying.shown(tested.error))
+    tell.carry_out(door, engine, policy, row.id, act, worker=worker)
+    return None
+
+
+def _tested(connection: Connection, changed_at: datetime, by: str) -> Proof:
+    at = now()
+    said = f"Azure DevOps signed in with **{words(connection.name)}** on {_on(at)}"
+    return Proof(f"{said}, after {words(by) or 'somebody'} changed it on {_on(changed_at)}.", at, by)
 
 
 def proven(door: Door, row: Incident, *, in_digest: bool = False) -> Proof | None:

@@ -52,6 +52,7 @@ class Policy:
     work_item_after: str = "close"  # or resolve, comment
     reopen_within: timedelta = timedelta(hours=24)
     rerun_pipelines: int = 0
+    test_credential: bool = False
 
     @classmethod
     def from_settings(
@@ -71,6 +72,7 @@ class Policy:
             work_item_after=after.work_item,
             reopen_within=timedelta(hours=after.reopen_hours),
             rerun_pipelines=after.rerun_pipelines,
+            test_credential=after.test_credential,
         )
 
 

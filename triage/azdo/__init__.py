@@ -1,6 +1,6 @@
 """The only door to Azure DevOps: the SDK goes in, domain values come out."""
 
-from triage.azdo.door import Account, Door, Thread, Use, WorkItem, account, connect
+from triage.azdo.door import Account, Door, Tested, Thread, Use, WorkItem, account, connect
 from triage.azdo.gate import Gate, LocalGate
 from triage.azdo.limits import Limits
 from triage.azdo.memory import Memory
@@ -15,6 +15,7 @@ __all__ = [
     "LocalGate",
     "Memory",
     "RevisionConflict",
+    "Tested",
     "Thread",
     "Use",
     "WorkItem",

@@ -41,6 +41,7 @@ _DEFINITIONS = (_BUILD, "dbeaf647-6167-421a-bda9-c9327b25e2e6", "7.1-preview.7")
 _TAGS = (_BUILD, "6e6114b2-8161-44c8-8f6c-c5505782427f", "7.1-preview.3")
 _STAGES = (_BUILD, "b8aac6c9-744b-46e1-88fc-3550969f9313", "7.1-preview.1")
 _ENDPOINTS = (_ENDPOINT, "e85f1c62-adfc-4b74-b618-11a150fb195e", "7.1-preview.4")
+_PROXY = (_ENDPOINT, "cc63bb57-2a5f-4a7a-b79c-c142d308657e", "7.1-preview.1")
 _HISTORY = (_ENDPOINT, "10a16738-9299-4cd1-9a81-fd23ad6200d0", "7.1-preview.1")
 _CREATE = (_WORK, "62d3d110-0047-428c-ad3c-4fe872c91c74", "7.1-preview.3")
 _ITEMS = (_WORK, "72c7ddf8-2cdc-4f60-90cd-ab71c14a399b", "7.1-preview.3")
@@ -100,6 +101,14 @@ class VariableGroup:
 
     variables: Mapping[str, str]  # by lower-case name
     modified_at: datetime | None
+
+
+@dataclass(frozen=True)
+class Tested:
+    """How a connection's own test of its credential ended."""
+
+    passed: bool
+    error: str  # of the service, as it came
 
 
 @dataclass(frozen=True)
@@ -427,6 +436,25 @@ class Door:
     def _connection(self, body: Any, project_id: str) -> Connection:
         page = urls.connection_page(self.organization_url, project_id, shapes.text(body, "id") or "unknown")
         return shapes.connection(body, project_id, page)
+
+    def test_connection(self, project_id: str, connection_id: str) -> Tested:
+        """Have Azure DevOps sign in with what a connection holds, as its *Verify* does.
+
+        Raises AccessRefused when triage's credential may not use the connection, Cancel when its type has
+        no such test.
+        """
+        body, _ = self._wire.send(
+            "POST",
+            *_PROXY,
+            route={"project": project_id},
+            query={"endpointId": connection_id},
+            content={"dataSourceDetails": {"dataSourceName": "TestConnection"}},
+        )
+        # 200 says only that it was tried: the status of what was tried is a name, in some forms a number.
+        status = body.get("statusCode") if isinstance(body, dict) else None
+        if not isinstance(status, str | int) or isinstance(status, bool):
+            raise RetryLater(f"Azure DevOps does not say how the test of connection {connection_id} ended.")
+        return Tested(str(status).lower() in {"ok", "200"}, shapes.text(body, "errorMessage"))
 
     def execution_history(
         self,

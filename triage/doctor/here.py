@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import requests
 from sqlalchemy.exc import SQLAlchemyError
 
-from triage import config, db, hooks, match, owner, renewal
+from triage import config, db, hooks, match, owner, renewal, trying
 from triage.doctor.check import error, ok, warning
 from triage.errors import TriageError
 
@@ -36,6 +36,7 @@ def examine(settings: Settings) -> Iterator[Check]:
     yield from _rule_pack(settings)
     yield from _owners(settings)
     yield from _database(settings)
+    yield from _credential_test(settings)
     yield from _queue(settings)
     yield from _public_url(settings)
 
@@ -172,6 +173,34 @@ def _database(settings: Settings) -> Iterator[Check]:
 def _is_missing(database: str | None, kind: str) -> bool:
     """Return True for a file of SQLite that looking at it would create."""
     return kind == "sqlite" and database not in {None, "", ":memory:"} and not Path(str(database)).exists()
+
+
+def _credential_test(settings: Settings) -> Iterator[Check]:
+    """Tell what came of the last try; none is made here."""
+    if not settings.after_renewal.test_credential:
+        return
+    name = "credential test"
+    try:
+        engine = db.open_engine(settings.database.url)
+    except TriageError:
+        return  # told of the database
+    try:
+        if _is_missing(engine.url.database, engine.dialect.name) or None in db.revisions(engine):
+            return
+        refused = trying.refusal(engine)
+    except SQLAlchemyError:
+        return
+    finally:
+        engine.dispose()
+    if refused:
+        yield warning(
+            name,
+            f"Azure DevOps does not try the credentials of changed connections for triage: {refused}",
+            "Make the identity that writes User of the connections (a token needs Service connections: "
+            "Read & query), or unset after_renewal.test_credential. triage tries again after a day.",
+        )
+    else:
+        yield ok(name, "nothing was refused so far.")
 
 
 def _queue(settings: Settings) -> Iterator[Check]:

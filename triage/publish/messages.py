@@ -69,6 +69,11 @@ _CHANGED = """\
 **The connection was changed**{by} on {at}. That alone does not show that it works: {what} once a run that \
 uses it has passed."""
 
+_CHANGED_IN_VAIN = """\
+**The connection was changed, but its test still fails.** {who} changed it on {at}; since then Azure DevOps \
+has tried its credential and was told: “{refused}” Please look at it again; {what} once a run that uses it \
+has passed."""
+
 _WHAT_THEN = {
     "close": "triage closes this item",
     "resolve": "triage sets this item to resolved",
@@ -217,8 +222,10 @@ def ended(proof: str, after: str) -> str:
 
 def changed(act: TellChanged, after: str) -> str:
     """Return the comment on a work item whose connection was changed, Markdown; `after` is the policy."""
-    by = f" by {words(act.changed_by)}" if act.changed_by else ""
-    return _CHANGED.format(by=by, at=to_the_second(act.changed_at), what=_WHAT_THEN[after])
+    who, at, what = words(act.changed_by), to_the_second(act.changed_at), _WHAT_THEN[after]
+    if act.refused:
+        return _CHANGED_IN_VAIN.format(who=who or "Somebody", at=at, refused=words(act.refused), what=what)
+    return _CHANGED.format(by=f" by {who}" if who else "", at=at, what=what)
 
 
 def to_the_second(moment: datetime) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import threading
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from fastapi.responses import JSONResponse
@@ -30,6 +31,13 @@ _SECRETS = {
     "serviceprincipalkey",
     "sessiontoken",
 }
+_PARAMETERS = ("authorization", "parameters")
+_EXPIRED = (
+    "Failed to obtain the Json Web Token(JWT) using service principal client ID. Exception message: A "
+    "configuration issue is preventing authentication - check the error message from the server for details. "
+    "Original exception: AADSTS7000222: The provided client secret keys for app '***' are expired. Visit the "
+    "Azure portal to create new keys for your app. Trace ID: 00000000-0000-4000-8000-000000000000"
+)
 _ACTIONS = {"none", "manage", "use", "view"}
 _USES_PER_PAGE = 50
 
@@ -91,9 +99,11 @@ def _update(call: Call) -> Response:
         raise Refusal(404, f"No service connection has the id {number}.", "ServiceEndpointNotFoundException")
     for project in places:
         old = project.endpoints[number]
+        if any(_is_secret(key) and value for key, value in _table(given, _PARAMETERS).items()):
+            project.ends.pop(number, None)  # what is entered anew works
         changed = {"id": number, "modifiedBy": call.caller, "modificationDate": wire_time()}
         project.endpoints[number] = {**old, **given, **changed}
-        for path in (("authorization", "parameters"), ("data",)):
+        for path in (_PARAMETERS, ("data",)):
             _keep_secrets(_table(old, path), _table(project.endpoints[number], path))
     shown = _masked(places[0].endpoints[number])
     event = events.endpoint_updated(shown, call.organisation.url, places[0])
@@ -111,12 +121,32 @@ def _table(endpoint: dict[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
 def _keep_secrets(old: dict[str, Any], new: dict[str, Any]) -> None:
     """Keep each secret that is sent back as it was shown: empty."""
     for key, value in old.items():
-        if key.lower() in _SECRETS and not new.get(key):
+        if _is_secret(key) and not new.get(key):
             new[key] = value
+
+
+def _is_secret(key: str) -> bool:
+    return key.lower() in _SECRETS
+
+
+def _proxy(call: Call) -> Response:
+    """Run a data source with a connection's credential. Of them all, the test of the credential is played."""
+    require(call, "ServiceEndpoints/Use", "Use")
+    endpoint = call.project.endpoints.get(as_guid(call.query.get("endpointid", ""), "endpointId"))
+    if endpoint is None:
+        raise Refusal(404, "The service connection does not exist.", "ServiceEndpointNotFoundException")
+    asked = _table(call.table(), ("dataSourceDetails",)).get("dataSourceName")
+    if (str(endpoint["type"]).lower(), asked) != ("azurerm", "TestConnection"):
+        raise invalid(f"The service connection's type has no data source {asked!r}.")
+    ends = call.project.ends.get(endpoint["id"])
+    if ends is None or ends > datetime.now(UTC):
+        return JSONResponse({"result": ["{}"], "statusCode": "ok", "errorMessage": ""})
+    return JSONResponse({"result": None, "statusCode": "badRequest", "errorMessage": _EXPIRED})
 
 
 ROUTES: Routes = {
     "endpoints": {"GET": _endpoints},
+    "endpoint proxy": {"POST": _proxy},
     "endpoint updates": {"PUT": _update},
     "history": {"GET": _history},
 }

@@ -23,6 +23,7 @@ properties | 0a6312e9-0627-49b7-8083-7d74a64849c9 | build | properties | {projec
 endpoints | e85f1c62-adfc-4b74-b618-11a150fb195e | serviceendpoint | endpoints | {project}/_apis/{area}/{resource}/{endpointId} | 4
 endpoint updates | 14e48fdc-2c8b-41ce-a0c3-e26f6cc55bd0 | serviceendpoint | endpoints | _apis/{area}/{resource}/{endpointId} | 4
 history | 10a16738-9299-4cd1-9a81-fd23ad6200d0 | serviceendpoint | executionhistory | {project}/_apis/{area}/{endpointId}/{resource} | 1
+endpoint proxy | cc63bb57-2a5f-4a7a-b79c-c142d308657e | serviceendpoint | endpointproxy | {project}/_apis/{area}/{resource} | 1
 new work item | 62d3d110-0047-428c-ad3c-4fe872c91c74 | wit | workItems | {project}/_apis/{area}/{resource}/${type} | 3
 work items | 72c7ddf8-2cdc-4f60-90cd-ab71c14a399b | wit | workItems | {project}/_apis/{area}/{resource}/{id} | 3
 comments | 608aac0a-32e1-4493-a863-b9cf4566d257 | wit | comments | {project}/_apis/{area}/workItems/{workItemId}/{resource}/{commentId} | 4

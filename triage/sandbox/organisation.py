@@ -50,6 +50,7 @@ class Project:
     process: str = "Agile"
     endpoints: dict[str, dict[str, Any]] = field(default_factory=dict)
     uses: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # execution history, newest first
+    ends: dict[str, datetime] = field(default_factory=dict)  # of a connection's credential; else it works
     builds: dict[int, dict[str, Any]] = field(default_factory=dict)
     timelines: dict[int, dict[str, dict[str, Any]]] = field(default_factory=dict)
     current_timeline: dict[int, str] = field(default_factory=dict)

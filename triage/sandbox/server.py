@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from triage.sandbox.answers import Routes
 
 _WRITES = {"POST", "PUT", "PATCH", "DELETE"}
-_READS_BY_POST = {"wiql", "batch", "artifacts", "evaluations", "preview"}
+_READS_BY_POST = {"wiql", "batch", "artifacts", "endpoint proxy", "evaluations", "preview"}
 _START_SECONDS = 10.0
 _MODULES = (
     builds,

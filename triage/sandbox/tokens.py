@@ -16,6 +16,7 @@ _SCOPES = {
     **dict.fromkeys(("tags", "properties"), ("vso.build", "vso.build_execute")),
     **dict.fromkeys(("endpoints", "history"), ("vso.serviceendpoint", "vso.serviceendpoint_manage")),
     "endpoint updates": ("vso.serviceendpoint_manage", "vso.serviceendpoint_manage"),
+    "endpoint proxy": ("vso.serviceendpoint_query", "vso.serviceendpoint_query"),
     **dict.fromkeys(("new work item", "work items", "comments"), ("vso.work", "vso.work_write")),
     **dict.fromkeys(("batch", "wiql", "artifacts"), ("vso.work", "vso.work")),
     **dict.fromkeys(("types", "states", "fields", "categories"), ("vso.work", "vso.work_full")),
@@ -35,7 +36,8 @@ _INCLUDES = {
     "vso.build_execute": {"vso.build"},
     "vso.work_write": {"vso.work"},
     "vso.code_write": {"vso.code", "vso.code_status", "vso.threads_full"},
-    "vso.serviceendpoint_manage": {"vso.serviceendpoint"},
+    "vso.serviceendpoint_manage": {"vso.serviceendpoint", "vso.serviceendpoint_query"},
+    "vso.serviceendpoint_query": {"vso.serviceendpoint"},
 }
 # What deploy/README.md asks for.
 ENOUGH = frozenset(
