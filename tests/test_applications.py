@@ -12,9 +12,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pydantic import SecretStr
 
+from tests import findings
 from tests.link import played
 from tests.test_cli import triage
 from triage import azdo, config, jobs, tell, worker
+from triage.azdo.graph import Application, Secret
+from triage.domain import Verdict
+from triage.renewal import registration
 from triage.sandbox import entra, server
 from triage.sandbox.organisation import Organisation
 
@@ -239,3 +243,36 @@ def test_a_personal_access_token_asks_nobody(stage: Stage) -> None:
         expiry={"graph": True, "graph_url": stage.authority.url},
     )
     assert worker.knowledge(settings).applications is None
+
+
+@pytest.mark.parametrize(
+    ("of_match", "parameters", "expected"),
+    [
+        (
+            {"verdict": Verdict.REJECTED},
+            {},
+            "has 1 client secret, and the newest is valid until 2099-01-01: the connection holds another one.",
+        ),
+        (
+            {"credential": "azure-entra-client-certificate"},
+            {"authenticationtype": "spnCertificate"},
+            "the connection holds an older one. Nothing has to be created if somebody still has its PEM with",
+        ),
+        ({"credential": "kubernetes"}, {}, ""),
+        ({"verdict": Verdict.MISCONFIGURED}, {}, ""),
+    ],
+    ids=["rejected", "certificate", "another credential", "misconfigured"],
+)
+def test_only_a_refused_sign_in_says_which_one_the_connection_holds(
+    of_match: dict[str, Any], parameters: dict[str, str], expected: str
+) -> None:
+    secrets = (
+        Secret("password", LAST_YEAR, datetime(2099, 1, 1, tzinfo=UTC)),
+        Secret("key", LAST_YEAR, datetime(2099, 6, 1, tzinfo=UTC)),
+    )
+    connection = findings.connection(parameters=parameters)
+    registered = registration.Registration(Application("a", "deploy", secrets))
+    told = registration.told(
+        connection, findings.match(**of_match), findings.run(finished_at=NOW), registered
+    )
+    assert (expected in told, bool(told)) == (True, bool(expected))

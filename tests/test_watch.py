@@ -98,7 +98,9 @@ def test_silence_is_told_when_the_sweep_finds_what_no_event_tells_of(
         long_ago = db.now().replace(year=2025)
         session.add(Delivery(source="hook", outcome="queued", received_at=long_ago))
         session.add_all(Delivery(source="sweep", outcome="queued") for _ in range(3))
-    assert "no event has come for an hour" in look(organisation, engine, settings)
+        changed = "ms.vss-endpoint.endpoint-updated"
+        session.add(Delivery(source="hook", outcome="queued", event_type=changed))
+    assert "no event has come for an hour" in look(organisation, engine, settings), "that of a run, that is"
     with Session(engine) as session, session.begin():
         session.add(Delivery(source="service-bus", outcome="queued"))
     assert look(organisation, engine, settings) == "Events arrive as they should."

@@ -60,7 +60,7 @@ def look_at(door: Door, engine: Engine, policy: plan.Policy, job: Job) -> str:
     changed = job.key.partition(":")[2].partition("@")[0]
     rows = record.open_incidents(engine, _AT_ONCE, connection_id=changed)
     if not rows:
-        return "No open incident is about this connection."
+        return "No open incident is about this connection, or its people are just being told of it."
     return _look_at_all(door, engine, policy, job, rows)
 
 

@@ -61,11 +61,14 @@ def _choices(settings: Settings) -> list[subscribing.Choice]:
 def _silence(engine: Engine) -> list[str]:
     """Return that the sweep finds what no event tells of, where no event comes any more."""
     since = now() - _SILENCE
+    by_event = (Delivery.source != "sweep") & (
+        Delivery.event_type != hooks.CONNECTIONS.type
+    )  # tells of no run
     with Session(engine) as session:
         counted = select(func.count()).where(col(Delivery.received_at) > since, Delivery.outcome == "queued")
         missed = session.exec(counted.where(Delivery.source == "sweep")).one()
-        told = session.exec(counted.where(Delivery.source != "sweep")).one()
-        ever = session.exec(select(Delivery.id).where(Delivery.source != "sweep").limit(1)).first()
+        told = session.exec(counted.where(by_event)).one()
+        ever = session.exec(select(Delivery.id).where(by_event).limit(1)).first()
     if ever is None or told or missed < _SILENT_RUNS:
         return []
     return [f"no event has come for an hour, in which {missed} runs failed (found by the sweep)"]

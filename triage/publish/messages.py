@@ -71,8 +71,8 @@ uses it has passed."""
 
 _CHANGED_IN_VAIN = """\
 **The connection was changed, but its test still fails.** {who} changed it on {at}; since then Azure DevOps \
-has tried its credential and was told: “{refused}” Please look at it again; {what} once a run that uses it \
-has passed."""
+has tried its credential and was told: “{refused}” Please look at it again; {what} once it is changed and \
+the test passes, or a run that uses it has passed."""
 
 _WHAT_THEN = {
     "close": "triage closes this item",
