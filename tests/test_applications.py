@@ -118,8 +118,10 @@ def environment(settings: config.Settings) -> dict[str, str]:
 def test_a_newer_password_that_is_valid_means_that_nothing_has_to_be_created(
     stage: Stage, engine: Engine
 ) -> None:
-    """From the wire to the work item, and to `triage explain`."""
+    """From the wire to the work item, and to `triage explain`; that the creator has left stands beside it."""
     stage.register()
+    left = stage.organisation.add_user("kim@left.example", "Kim", isActive=False)
+    stage.endpoint |= {"modifiedBy": stage.endpoint["createdBy"], "createdBy": left}
     stage.secret(LAST_YEAR, ENDED)
     stage.secret(NOW - timedelta(days=10), NEXT_YEAR)
     door, known = azdo.account(stage.settings.azure_devops).door(), worker.knowledge(stage.settings)
@@ -136,6 +138,7 @@ def test_a_newer_password_that_is_valid_means_that_nothing_has_to_be_created(
     )
     text = item["fields"]["Microsoft.VSTS.TCM.ReproSteps"].replace("\\", "")
     assert expected in text
+    assert "Kim, who created the connection, has left" in text
     assert "abc" not in text, "the hint is a part of the secret"
     page = f"{stage.organisation.url}/{stage.case.project}/_build/results?buildId={stage.ref.id}"
     done = triage("explain", page, "--format", "json", settings=environment(stage.settings))
@@ -170,7 +173,7 @@ def test_a_newer_password_that_is_valid_means_that_nothing_has_to_be_created(
         (
             [(LAST_YEAR, NEXT_YEAR, "key")],
             {},
-            "has none in Entra, only 1 credential of another kind: somebody has removed it.",
+            "has none in Entra, only 1 of another kind: somebody has removed it.",
         ),
     ],
     ids=["ended", "all ended", "just made", "automatic", "none", "another kind"],
@@ -251,7 +254,7 @@ def test_a_personal_access_token_asks_nobody(stage: Stage) -> None:
         (
             {"verdict": Verdict.REJECTED},
             {},
-            "has 1 client secret, and the newest is valid until 2099-01-01: the connection holds another one.",
+            "has one client secret, which is valid until 2099-01-01: the connection holds another one.",
         ),
         (
             {"credential": "azure-entra-client-certificate"},

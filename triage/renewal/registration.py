@@ -69,8 +69,7 @@ def _deleted(connection: Connection, *, is_certain: bool) -> str:
 
 
 def _none(connection: Connection, name: str, others: int) -> str:
-    kept = " of another kind" if others else ""
-    beside = f", only {_counted(others, 'credential')}{kept}" if others else ""
+    beside = f", only {others} of another kind" if others else ""
     return (
         f"The connection signs in with a {name}, but its application has none in Entra{beside}: somebody has "
         f"removed it. {_make(connection, name)}"
@@ -94,9 +93,12 @@ def _another(
 ) -> str:
     newest = max(valid, key=lambda each: (each.starts_at or _LONG_AGO, each.ends_at))
     which = "an older one" if match.verdict is Verdict.EXPIRED else "another one"
+    those = f"has {len(held)} {name}s, and the newest"
+    if len(held) == 1:
+        those = f"has one {name}, which"
     fact = (
-        f"In Entra its application has {_counted(len(held), name)}, and the newest is valid until "
-        f"{newest.ends_at:%Y-%m-%d}: the connection holds {which}."
+        f"In Entra its application {those} is valid until {newest.ends_at:%Y-%m-%d}: the connection holds "
+        f"{which}."
     )
     begun = ""
     if newest.starts_at is not None and newest.starts_at > at:
@@ -118,7 +120,3 @@ def _make(connection: Connection, name: str) -> str:
     if connection.creation_mode == "automatic":
         return "Let Azure DevOps make a new one, as the steps say."
     return f"Add a new {name} to the application and put it into the connection, as the steps say."
-
-
-def _counted(number: int, name: str) -> str:
-    return f"1 {name}" if number == 1 else f"{number} {name}s"
