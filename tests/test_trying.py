@@ -14,7 +14,7 @@ from sqlmodel import Session, select, update
 from tests import findings
 from tests.publish.conftest import Stage, process, stage
 from tests.publish.test_mend import PROMPT, broke, look, said, the_incident, the_item
-from tests.test_connection_changes import change, changed, connected, receive, told, work
+from tests.test_connection_changes import change, changed, connected, killed_at, receive, told, work
 from triage import azdo, config, db, doctor, jobs, mend, trying
 from triage.sandbox import security
 from triage.sandbox.organisation import Fault
@@ -136,7 +136,7 @@ def checks(engine: Engine) -> list[Check]:
         database={"url": engine.url.render_as_string(hide_password=False).replace("+psycopg", "")},
         after_renewal={"test_credential": True},
     )
-    return [each for each in doctor.here.examine(settings) if each.name == "credential test"]
+    return list(doctor.here._credential_test(settings))
 
 
 def test_a_refusal_is_forgotten_when_it_is_not_wanted_any_more(allowed: Stage, engine: Engine) -> None:
@@ -222,6 +222,24 @@ def test_the_ending_whose_answer_is_lost_is_not_said_twice(allowed: Stage, engin
         look(engine, allowed, TESTS)
     assert the_incident(engine).state == "closed"
     assert len(said(allowed, the_item(allowed)["id"])) == 1
+
+
+def test_a_worker_killed_anywhere_ends_it_once(connected: Stage, engine: Engine) -> None:
+    """Killed at some of the points of a look that ends an incident, which comes back each time."""
+    connected.organisation.rights = security.ENOUGH | {"ServiceEndpoints/Use"}
+    for times, point in enumerate(range(1, 300, 5), 1):
+        failed = datetime.now(UTC)  # after it worked
+        broke(engine, connected, connected.finding(findings.run(finished_at=failed)))
+        changed(connected, failed + timedelta(seconds=1))
+        killed = killed_at(point, connected, engine, TESTS)
+        look(engine, connected, TESTS)
+        incident, item = the_incident(engine), the_item(connected)
+        assert (incident.state, item["fields"]["System.State"]) == ("closed", "Closed"), f"point {point}"
+        ended = [each for each in said(connected, item["id"]) if "It works again" in each]
+        assert len(ended) == times, f"killed at point {point}"
+        if not killed:
+            break
+    assert times > 4
 
 
 def test_it_is_the_writer_who_may_use_connections(allowed: Stage, engine: Engine) -> None:

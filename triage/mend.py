@@ -75,6 +75,7 @@ def _look_at_all(door: Door, engine: Engine, policy: plan.Policy, job: Job, rows
         try:
             ended += _look(door, engine, policy, row, connections, worker=job.lease or "")
         except _TooSoon as soon:
+            record.keep_open(engine, row.id)
             too_soon = soon
         except Snooze:
             raise
@@ -123,13 +124,15 @@ def _look(
     """End an incident that is over. Returns whether it was."""
     assert row.id is not None  # noqa: S101 - read from the database
     in_digest = record.stands_in_digest(engine, row)
-    found = proven(door, row, in_digest=in_digest)
+    found = proven(door, row)
+    if found is None:
+        now_ = connections.of(row)
+        found = _by_change(door, engine, policy, row, now_, in_digest=in_digest, worker=worker)
+    if found is None and not in_digest:  # last: what triage itself closed before a crash is no person's doing
+        found = _by_person(door, row)
     if found is None:
         if row.state == record.ENDING:  # a crash left it so, and it is not proven any more
             record.keep_open(engine, row.id)
-        now_ = connections.of(row)
-        found = _by_change(door, engine, policy, row, now_, in_digest=in_digest, worker=worker)
-    if found is None:
         return False
     held = record.begin_end(engine, row.id, row.last_failed_at)
     if held is None:
@@ -178,20 +181,15 @@ def _tested(connection: Connection, changed_at: datetime, by: str) -> Proof:
     return Proof(f"{said}, after {words(by) or 'somebody'} changed it on {_on(changed_at)}.", at, by)
 
 
-def proven(door: Door, row: Incident, *, in_digest: bool = False) -> Proof | None:
-    """Return how it is known that an incident is over, None while it is not known.
-
-    A digest that a person closes says nothing of each credential that it spoke for.
-    """
+def proven(door: Door, row: Incident) -> Proof | None:
+    """Return how a run has shown that an incident is over, None while none has."""
     opened = record.opened_by(row)
     if opened is None or row.last_failed_at is None:
         return None
     try:
         if opened.connection is None:
-            works = _by_pipeline(door, opened, row.last_failed_at)
-        else:
-            works = _by_use(door, opened, row.last_failed_at)
-        return works if works or in_digest else _by_person(door, row)
+            return _by_pipeline(door, opened, row.last_failed_at)
+        return _by_use(door, opened, row.last_failed_at)
     except Cancel:  # the project or the connection is gone, or no longer ours to see
         return None
 
@@ -238,11 +236,17 @@ def _by_pipeline(door: Door, opened: Finding, failed: datetime) -> Proof | None:
 
 
 def _by_person(door: Door, row: Incident) -> Proof | None:
-    """Somebody has closed the work item, and no run has failed since."""
-    if row.work_item is None:
+    """Somebody has closed the work item, and no run has failed since.
+
+    A digest that a person closes says nothing of each credential that it spoke for.
+    """
+    if row.work_item is None or row.last_failed_at is None or record.opened_by(row) is None:
         return None
-    closed = work_item.closed_at(door, row.project_id, row.work_item)
-    if closed is None or row.last_failed_at is None or closed <= row.last_failed_at:
+    try:
+        closed = work_item.closed_at(door, row.project_id, row.work_item)
+    except Cancel:
+        return None
+    if closed is None or closed <= row.last_failed_at:
         return None
     return Proof(f"Work item {row.work_item} was closed by a person.", by_person=True)
 
