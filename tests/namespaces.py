@@ -1,6 +1,7 @@
 """Hosts of a test's own: network namespaces on a bridge that nothing outside of them reaches (Linux, as root).
 
-Made by `ip`, and taken away by who made them, or by the next one when that was killed.
+Made by `ip`, and taken away by who made them, or by the next one when that was killed. What runs there is
+started by `python -m tests.namespaces COMMAND`.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 SERVICES = "services"  # the host that the others reach
 _PREFIX = "triage-test-"
 _NETWORK = "192.0.2"  # kept for examples (RFC 5737): nobody's
+_ROOT = Path(__file__).parents[1]
 _RUNNING = Path("/run/netns")
 _CLONE_NEWNET = 0x40000000
 
@@ -53,8 +55,8 @@ class Network:
 
     def start(self, host: str, *command: str, **more: Any) -> subprocess.Popen[bytes]:
         """Start a process on a host; it does not outlive this one."""
-        whole = ["ip", "netns", "exec", _namespace(host), *command]
-        process = subprocess.Popen(whole, preexec_fn=die_with_parent, **more)  # noqa: PLW1509
+        whole = ["ip", "netns", "exec", _namespace(host), sys.executable, "-S", "-m", "tests.namespaces"]
+        process = subprocess.Popen([*whole, *command], cwd=_ROOT, **more)
         self.started.append(process)
         return process
 
@@ -66,11 +68,11 @@ class Network:
 
     def unplug(self, host: str) -> None:
         """Cut a host off: nothing that is sent reaches it, and nothing it sends reaches anybody."""
-        _ip("-n", _namespace(SERVICES), "link", "set", host, "down")
+        _ip("-n", _namespace(SERVICES), "link", "set", "dev", host, "down")
 
     def plug_in(self, host: str) -> None:
         """Connect a host that was cut off."""
-        _ip("-n", _namespace(SERVICES), "link", "set", host, "up")
+        _ip("-n", _namespace(SERVICES), "link", "set", "dev", host, "up")
 
     @contextmanager
     def inside(self, host: str) -> Iterator[None]:
@@ -99,8 +101,8 @@ def network(*hosts: str) -> Iterator[Network]:
         _ip(*bridge, "link", "set", "bridge", "up")
         for host in hosts:
             there = _namespace(host)
-            _ip(*bridge, "link", "add", host, "type", "veth", "peer", "name", "eth0", "netns", there)
-            _ip(*bridge, "link", "set", host, "master", "bridge", "up")
+            _ip(*bridge, "link", "add", "name", host, "type", "veth", "peer", "name", "eth0", "netns", there)
+            _ip(*bridge, "link", "set", "dev", host, "master", "bridge", "up")
             _ip("-n", there, "address", "add", f"{made.addresses[host]}/24", "dev", "eth0")
             _ip("-n", there, "link", "set", "eth0", "up")
         yield made
@@ -144,3 +146,8 @@ def _set(number: int) -> None:
     libc = ctypes.CDLL(None, use_errno=True)  # os.setns comes with Python 3.12
     if libc.setns(number, _CLONE_NEWNET):
         raise OSError(ctypes.get_errno(), "setns")
+
+
+if __name__ == "__main__":  # what runs here does not outlive who started it
+    die_with_parent()
+    os.execvp(sys.argv[1], sys.argv[1:])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ import pytest
 from triage.sandbox import hooks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from triage.sandbox.organisation import Organisation, Project
 
@@ -138,3 +139,51 @@ def test_nobody_there_is_retried_and_then_means_probation(
     subscription["consumerInputs"]["url"] = "http://127.0.0.1:1/hook"
     assert hooks.deliver(organisation, event(shop.id), speed=SPEED) == [0]
     assert subscription["status"] == "onProbation"
+
+
+def test_a_courier_sends_again_and_lets_probations_take_their_course(
+    organisation: Organisation, shop: Project, receiver: Receiver, subscription: dict[str, Any]
+) -> None:
+    courier = hooks.Courier(organisation, speed=SPEED)
+    receiver.statuses = [503] * 11  # nine tries, and two of the probation
+    courier.take(event(shop.id))
+    wait_for(lambda: courier.is_idle)
+    wait_for(lambda: len(receiver.got) == 12 and subscription["status"] == "enabled")
+    courier.take(event(shop.id))
+    wait_for(lambda: courier.is_idle)
+    assert [body["notificationId"] for _, body in receiver.got] == [1] * 12 + [2]
+
+
+def test_a_courier_leaves_a_subscription_alone_that_is_gone(
+    organisation: Organisation, shop: Project, receiver: Receiver, subscription: dict[str, Any]
+) -> None:
+    receiver.statuses = [500]
+    courier = hooks.Courier(organisation, speed=20_000)
+    courier.take(event(shop.id))
+    wait_for(lambda: courier.is_idle)
+    assert subscription["status"] == "onProbation"
+    organisation.subscriptions.clear()
+    assert hooks.retry_probation(organisation, subscription["id"]) == ""
+
+
+def test_no_subscription_of_a_courier_waits_for_another(
+    organisation: Organisation, shop: Project, receiver: Receiver, subscription: dict[str, Any]
+) -> None:
+    away = organisation.subscribe(
+        "http://127.0.0.1:1/hook", event_type="build.complete", username="", password=""
+    )
+    organisation.subscriptions = dict(reversed(organisation.subscriptions.items()))
+    assert next(iter(organisation.subscriptions)) == away
+    courier = hooks.Courier(organisation)  # at the service's own speed
+    courier.take(event(shop.id))
+    wait_for(lambda: receiver.got)
+    assert not courier.is_idle
+    assert subscription["status"] == "enabled"
+
+
+def wait_for(true: Callable[[], object]) -> None:
+    """Wait for something that must come true."""
+    end = time.monotonic() + 30
+    while not true():
+        assert time.monotonic() < end, "it did not come true"
+        time.sleep(0.005)
