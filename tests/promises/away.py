@@ -64,7 +64,8 @@ class _Way:
     long_speed: float
 
 
-_REFUSING, _SILENT = (40.0, 1200.0), (2.0, 15.0)
+_ALONE_SPEED = 60.0
+_REFUSING, _SILENT = (30.0, 1200.0), (2.0, 15.0)
 _WAYS = {
     "sqlite": (_Way("the disk is full", *_REFUSING), _Way("the file is locked", *_SILENT)),
     "postgresql": (_Way("the server is stopped", *_REFUSING), _Way("the server hangs", *_SILENT)),
@@ -83,14 +84,16 @@ _TURNS = (
 
 
 def check(lane: Lane, trials: int, offset: int) -> Tally:
-    """Let the database be away so often while `triage serve` receives."""
-    del offset  # what differs is the way, not the lane
+    """Let the database be away so often while `triage serve` receives; in every other lane it is alone."""
     tally = Tally()
-    with _serving(lane) as at:
+    is_alone = offset % 2 == 1
+    with _serving(lane, is_alone=is_alone) as at:
         for number in range(trials):
             seconds, kind, is_repaired = _TURNS[number % len(_TURNS)]
             way = _WAYS["postgresql" if lane.server else "sqlite"][kind]
-            if seconds == _SHORT_SECONDS:
+            if is_alone:
+                seconds, told = _LONG_SECONDS, _alone(at, tally, way)
+            elif seconds == _SHORT_SECONDS:
                 told = _short(at, tally, way)
             else:
                 told = _long(at, tally, way, is_repaired=is_repaired)
@@ -104,10 +107,11 @@ def _short(at: _Stage, tally: Tally, way: _Way) -> list[str]:
     """Half a minute: the organisation's own tries outlast it, and nobody sweeps."""
     while True:
         everything = at.fail(runs=4, speed=way.short_speed)
+        at.happen(everything, range(1))  # which triage is at as the database goes away
         with _away(at, way):
             begun = time.monotonic()
-            at.happen(everything, range(4), seconds=_SHORT_SECONDS / way.short_speed)
-            at.until(lambda: at.told().tries > 0, "an event is sent")
+            at.happen(everything, range(1, 4), seconds=_SHORT_SECONDS / way.short_speed)
+            at.until(lambda: at.told().refused > 0, "an event is refused")
         took = (time.monotonic() - begun) * way.short_speed
         at.until(lambda: at.told().is_idle, "every event has been sent")
         if took <= _TRUSTED_SECONDS:
@@ -126,14 +130,10 @@ def _short(at: _Stage, tally: Tally, way: _Way) -> list[str]:
 def _long(at: _Stage, tally: Tally, way: _Way, *, is_repaired: bool) -> list[str]:
     """Half an hour: the watch says that the organisation drops events, and the sweep finds what they told of."""
     everything = at.fail(runs=8, speed=way.long_speed)
-    with _away(at, way):
-        back = time.monotonic() + _LONG_SECONDS / way.long_speed
-        at.happen(everything, range(3))
-        at.until(lambda: at.told().states == {"onProbation"}, "every subscription is on probation")
-        at.happen(everything, range(3, 6), seconds=max(0.0, back - time.monotonic()))
+    _half_an_hour(at, everything, way, way.long_speed)
     wrong = []
     at.go_on(jobs.Kind.WATCH)
-    if at.told().states == {"onProbation"}:  # and so has it been while triage looked
+    if at.is_on_probation:  # and so has it been while triage looked
         tally.count("seen on probation by the watch")
         wrong += [] if at.notices() == ["New"] else [f"on probation, and the notices are {at.notices()}"]
     at.happen(everything, range(6, 7))
@@ -160,6 +160,35 @@ def _long(at: _Stage, tally: Tally, way: _Way, *, is_repaired: bool) -> list[str
     return wrong + at.wrong(everything)
 
 
+def _alone(at: _Stage, tally: Tally, way: _Way) -> list[str]:
+    """Half an hour: nobody but `triage serve`, by its own clock, looks after the hooks and sweeps."""
+    everything = at.fail(runs=8, speed=_ALONE_SPEED)
+    _half_an_hour(at, everything, way, _ALONE_SPEED)
+    lanes.let_leases_run_out(at.lane)  # of a round that was begun
+    at.until(lambda: at.notices() != [] or not at.is_on_probation, "the watch says so")
+    tally.count("seen on probation by the watch", at.notices() == ["New"])
+    at.happen(everything, range(6, 7))
+    at.until(lambda: at.told().states == {"enabled"}, "every subscription is in force again")
+    at.happen(everything, range(7, 8))
+    at.until(lambda: at.told().is_idle, "every event has been sent")
+    at.until(lambda: at.notices() in ([], ["Closed"]), "the watch says that events arrive again")
+    with suppress(AssertionError):
+        at.until(lambda: at.wrong(everything) == [], "all is known")
+    wrong = [] if _lost(everything, at.told()) else ["the organisation dropped no event: this proves nothing"]
+    _count(at, tally, everything)
+    return wrong + at.wrong(everything)
+
+
+def _half_an_hour(at: _Stage, everything: list[Sent], way: _Way, speed: float) -> None:
+    """Take the database away while runs fail, longer than the organisation sends an event again."""
+    at.happen(everything, range(1))
+    with _away(at, way):
+        back = time.monotonic() + _LONG_SECONDS / speed
+        at.happen(everything, range(1, 3))
+        at.until(lambda: at.is_on_probation, "every subscription is on probation")
+        at.happen(everything, range(3, 6), seconds=max(0.0, back - time.monotonic()))
+
+
 def _lost(everything: list[Sent], told: _Told) -> set[int]:
     """Return the runs that no delivered event tells of."""
     return {run for sent in everything for run in sent.runs} - told.delivered
@@ -171,7 +200,7 @@ def _count(at: _Stage, tally: Tally, everything: list[Sent]) -> None:
     tally.count("events", sum(len(sent.runs) for sent in everything))
     tally.count("deliveries tried", told.tries)
     tally.count("events lost by the organisation", len(_lost(everything, told)))
-    tally.count("of these found by the sweep", swept - at.swept_before)
+    tally.count("runs found by the sweep", swept - at.swept_before)
     at.swept_before = swept
 
 
@@ -211,6 +240,10 @@ class _Stage:
     def told(self) -> _Told:
         told: _Told = self.lane.played.ask(_tell)
         return told
+
+    @property
+    def is_on_probation(self) -> bool:
+        return self.told().states == {"onProbation"}
 
     def notices(self) -> list[str]:
         """Return the states of the work items that say that events do not arrive."""
@@ -260,12 +293,12 @@ class _Stage:
 
 
 @contextmanager
-def _serving(lane: Lane) -> Iterator[_Stage]:
+def _serving(lane: Lane, *, is_alone: bool) -> Iterator[_Stage]:
     listener = service.listen("127.0.0.1", 0)
     port = listener.getsockname()[1]
     listener.close()
     url = f"http://127.0.0.1:{port}"
-    # The rounds are put when the trial comes to them, not by the clock.
+    # Unless `triage serve` is alone, rounds are put when the trial comes to them, not by the clock.
     lane.settings = lane.settings.model_copy(
         update={
             "server": config.Server(port=port, public_url=url),
@@ -274,6 +307,8 @@ def _serving(lane: Lane) -> Iterator[_Stage]:
         }
     )
     more = {"SERVER__PUBLIC_URL": url, "WATCH__PROJECT": _WATCH, "EXPIRY__EVERY_SECONDS": "0", "WORKERS": "1"}
+    if is_alone:
+        more |= {"SWEEP__EVERY_SECONDS": "1", "SWEEP__GRACE_SECONDS": "0", "WATCH__EVERY_SECONDS": "1"}
     serving = servers.serve(lane, port, **more)
     stage = _Stage(lane, port, serving, more)
     try:
@@ -364,6 +399,7 @@ class _Told:
 
     states: set[str]  # of the subscriptions to failed runs
     tries: int
+    refused: int  # events that were sent, and wait to be sent again or were given up
     sent: set[int]  # runs of which an event was sent
     delivered: set[int]  # and taken
     is_idle: bool
@@ -400,6 +436,7 @@ def _tell(organisation: Organisation) -> _Told:
     return _Told(
         {each["status"] for each in known if each["publisherInputs"].get("buildStatus") == "Failed"},
         sum(note["details"]["requestAttempts"] for note in notes),
+        sum(note["status"] == "queuedForRetry" or note["result"] == "failed" for note in notes),
         {_run(note) for note in notes},
         {_run(note) for note in notes if note["result"] == "succeeded"},
         _there.courier is None or _there.courier.is_idle,
