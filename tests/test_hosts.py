@@ -201,6 +201,7 @@ def _start(
         ]
 
 
+@pytest.mark.timeout(300)
 def test_a_host_that_is_cut_off_holds_nothing_up_and_doubles_nothing(machines: Machines) -> None:
     first = machines.fail(3)
     assert machines.settled(first) == []

@@ -65,7 +65,7 @@ class _Way:
 
 
 _ALONE_SPEED = 90.0
-_REFUSING, _SILENT = (30.0, 1200.0), (2.0, 15.0)
+_REFUSING, _SILENT = (20.0, 1200.0), (2.0, 15.0)
 _WAYS = {
     "sqlite": (_Way("the disk is full", *_REFUSING), _Way("the file is locked", *_SILENT)),
     "postgresql": (_Way("the server is stopped", *_REFUSING), _Way("the server hangs", *_SILENT)),
