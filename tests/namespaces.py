@@ -40,6 +40,7 @@ def missing() -> str:
     name = f"{_PREFIX}{os.getpid()}-try"
     done = _ip("netns", "add", name, check=False)
     if done.returncode:
+        _ip("netns", "delete", name, check=False)  # half of it may be there
         return f"this machine makes no network namespaces: {done.stderr.strip()}"
     able = _ip("-n", name, "link", "add", "try", "type", "bridge", check=False)
     _ip("netns", "delete", name)
