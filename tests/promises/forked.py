@@ -150,6 +150,21 @@ def _answer(
             line.send(answer)
 
 
+def until_told(do: Callable[[], object] = bool) -> None:
+    """Do something again and again until this process gets a SIGTERM."""
+    over = False
+
+    def stop(*_: object) -> None:
+        nonlocal over
+        over = True
+
+    # Nothing that waits for ever: where another thread takes the signal, Python does not wake the main one.
+    signal.signal(signal.SIGTERM, stop)
+    while not over:
+        do()
+        time.sleep(0.02)
+
+
 def die_with_parent() -> None:
     """Have the kernel kill this process when its parent dies, so that nothing is left behind (Linux)."""
     if sys.platform == "linux":

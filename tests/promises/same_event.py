@@ -10,16 +10,14 @@ from __future__ import annotations
 import asyncio
 import random
 import signal
-import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from azure.servicebus import ServiceBusClient, ServiceBusMessage
 from sqlmodel import Session, col, func, select
 
+from tests.promises import forked, played, queued, servers
 from tests.promises import lane as lanes
-from tests.promises import played, queued, servers
-from tests.promises.forked import Beside
 from tests.promises.lane import Tally
 from triage import azdo, jobs, sweep
 from triage.db import Delivery, Job
@@ -39,7 +37,7 @@ def check(lane: Lane, trials: int, offset: int) -> Tally:
     """Send to 4 receivers of hook and queue while 2 sweeps look and 2 workers work; then compare."""
     tally = Tally(trials=trials)
     listener = servers.listener()
-    bus = Beside(queued.serving)
+    bus = forked.Beside(queued.serving)
     settings = queued.settings(lane, bus.address)
     receivers = [lane.fork(servers.receive, listener, settings) for _ in range(4)]
     workers = [lane.fork(_work_on, lane.worker()) for _ in range(2)]
@@ -128,23 +126,10 @@ def _send(sender: ServiceBusSender, body: bytes, copies: int) -> None:
     sender.send_messages([ServiceBusMessage(body) for _ in range(copies)])
 
 
-def _until_told(do: Callable[[], object]) -> None:
-    over = False
-
-    def stop(*_: object) -> None:
-        nonlocal over
-        over = True
-
-    signal.signal(signal.SIGTERM, stop)
-    while not over:
-        do()
-        time.sleep(0.02)
-
-
 def _work_on(say: Callable[[Any], None], lane: Lane, name: str) -> None:
-    _until_told(lambda: lanes.work(lane, name))
+    forked.until_told(lambda: lanes.work(lane, name))
 
 
 def _sweep_on(say: Callable[[Any], None], lane: Lane) -> None:
     door = azdo.connect(lane.settings.azure_devops.url, played.TOKEN)
-    _until_told(lambda: sweep.round_of(door, lane.engine, lane.settings.sweep))
+    forked.until_told(lambda: sweep.round_of(door, lane.engine, lane.settings.sweep))

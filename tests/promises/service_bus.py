@@ -13,7 +13,6 @@ import json
 import os
 import random
 import signal
-import threading
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -28,7 +27,7 @@ from sqlmodel import Session, select
 
 from tests.promises import lane as lanes
 from tests.promises import played, queued, servers
-from tests.promises.forked import Beside
+from tests.promises.forked import Beside, until_told
 from tests.promises.lane import Tally
 from triage import db
 from triage.cli import cli
@@ -271,10 +270,8 @@ class _Trial:
 def _receive(say: Callable[[Any], None], lane: Lane, address: str, slots: int) -> None:
     """Receive with so many slots until told to stop."""
     queued.hurry()
-    told = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: told.set())
     with Bus(queued.settings(lane, address, receivers=slots), lane.engine):
-        told.wait()
+        until_told()
 
 
 def _leave(receiver: Child) -> None:
