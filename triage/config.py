@@ -138,7 +138,12 @@ class ServiceBus(_Section):
     )
     namespace: str = Field(
         default="",
-        description="Instead: `contoso.servicebus.windows.net`, where triage signs in with Entra.",
+        description="Instead: `contoso.servicebus.windows.net`, where triage signs in with Entra, as in "
+        "`azure_devops.auth`.",
+    )
+    credential: Credential = Field(
+        default_factory=Credential,
+        description="An Entra identity of its own for the queue, with the same keys; none: `azure_devops`.",
     )
     queue: str = Field(
         default="triage",

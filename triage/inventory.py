@@ -66,7 +66,7 @@ class Held:
 class Own:
     """A credential of triage's own."""
 
-    setting: str  # azure_devops, azure_devops.writer
+    setting: str  # azure_devops, azure_devops.writer, service_bus.credential
     auth: str
     end: End
 
@@ -127,12 +127,16 @@ def with_uses(door: Door, held: Held) -> Held:
 
 def own(settings: Settings, graph: Graph | None) -> tuple[Own, ...]:
     """Return the credentials that triage itself works with."""
-    section = settings.azure_devops
-    found = [Own("azure_devops", section.auth, _own_end(section, "azure_devops", graph))]
-    if section.writer.configured:
-        setting = "azure_devops.writer"
-        found.append(Own(setting, section.writer.auth, _own_end(section.writer, setting, graph)))
-    return tuple(found)
+    given = {
+        "azure_devops": settings.azure_devops,
+        "azure_devops.writer": settings.azure_devops.writer,
+        "service_bus.credential": settings.service_bus.credential,
+    }
+    return tuple(
+        Own(setting, section.auth, _own_end(section, setting, graph))
+        for setting, section in given.items()
+        if section.configured or setting == "azure_devops"
+    )
 
 
 def asked(settings: Settings, account: Account) -> Graph | None:

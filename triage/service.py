@@ -109,7 +109,7 @@ def sweep(settings: config.Settings, age: timedelta, projects: Sequence[str]) ->
 def _ready(settings: config.Settings) -> worker.Knowledge:
     """Check every setting before anything starts. Raises UsageError or RulePackError."""
     config.require_organization(settings)
-    require_usable(settings.service_bus)
+    require_usable(settings)
     azdo.account(settings.azure_devops).door()  # sends nothing; refuses what is no organisation
     return worker.knowledge(settings)
 

@@ -102,6 +102,7 @@ def knowledge(settings: Settings) -> Knowledge:
             for secret in (
                 *settings.azure_devops.secrets(),
                 *settings.azure_devops.writer.secrets(),
+                *settings.service_bus.credential.secrets(),
                 settings.hook.password,
                 settings.hook.header_value,
                 settings.service_bus.connection_string,

@@ -54,7 +54,7 @@ class SignIn:
 
     def __init__(self, kind: str, setting: str, *, token: str = "", source: Any = None) -> None:
         self.kind = kind  # the setting `auth`
-        self.setting = setting  # azure_devops, or azure_devops.writer
+        self.setting = setting  # azure_devops, azure_devops.writer or service_bus.credential
         self._token = token
         self._source = source  # a credential of azure-identity
         self._lock = threading.Lock()
@@ -92,7 +92,11 @@ class SignIn:
         return _Bearer(self.bearer)
 
     def bearer(self, scope: str = SCOPE) -> str:
-        """Return a bearer token that is good for some minutes; fetches one when needed.
+        """Return a bearer token, as `token` does."""
+        return self.token(scope)[0]
+
+    def token(self, scope: str) -> tuple[str, float]:
+        """Return a bearer token that is good for some minutes, and when it ends; fetches one when needed.
 
         Raises AccessRefused, naming the credential and what to do, or RetryLater when Entra is away.
         A token that still holds survives a failed renewal.
@@ -101,15 +105,15 @@ class SignIn:
             kept, expires = self._kept.get(scope, ("", 0.0))
             left = expires - time.time()
             if left > _EARLY_SECONDS:
-                return kept
+                return kept, expires
             try:
                 token = self._source.get_token_info(scope)
             except Exception as error:  # noqa: BLE001 - azure-identity raises more than its documentation names
                 if left > 0:
-                    return kept
+                    return kept, expires
                 raise self._explained(error) from None
             self._kept[scope] = str(token.token), float(token.expires_on)
-            return self._kept[scope][0]
+            return self._kept[scope]
 
     def _explained(self, error: Exception) -> AccessRefused | RetryLater:
         message = re.sub(r"\s+", " ", str(error))

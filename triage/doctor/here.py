@@ -57,7 +57,14 @@ def _read_by_others(file: Path) -> bool:
 
 
 def _has_secret(file: Path) -> bool:
-    names = {"token", "client_secret", "certificate_password", "password", "header_value"}
+    names = {
+        "token",
+        "client_secret",
+        "certificate_password",
+        "password",
+        "header_value",
+        "connection_string",
+    }
 
     def within(table: object) -> bool:
         return isinstance(table, dict) and any(
@@ -211,7 +218,7 @@ def _queue(settings: Settings) -> Iterator[Check]:
         yield ok(name, "no Service Bus: events come by web hook.")
         return
     try:
-        require_usable(bus)
+        require_usable(settings)
         dead = dead_letters.count(settings, limit=_DEAD_MAX)
     except TriageError as wrong:
         yield error(name, str(wrong), "Correct what is named under service_bus.")

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from triage.azdo import Account, Door
     from triage.azdo.administration import Project
-    from triage.azdo.sign_in import SignIn
     from triage.config import Credential, Settings
     from triage.doctor.check import Check
 
@@ -36,9 +35,11 @@ def examine(settings: Settings) -> Iterator[Check]:
     except TriageError as wrong:
         yield error("Azure DevOps", str(wrong), "triage init asks for all of it.")
         return
-    yield from _expiry("credential", section, account.reader)
+    yield from _expiry("credential", section, "azure_devops")
     if account.writer:
-        yield from _expiry("writing credential", section.writer, account.writer)
+        yield from _expiry("writing credential", section.writer, "azure_devops.writer")
+    if settings.service_bus.credential.configured:
+        yield from _expiry("queue's credential", settings.service_bus.credential, "service_bus.credential")
     reachable = []
     for name, sign_in in (("identity", account.reader), ("writing identity", account.writer)):
         if sign_in:
@@ -58,7 +59,7 @@ def _guarded(name: str, look: Callable[[], Iterator[Check]]) -> Iterator[Check]:
         yield error(name, str(wrong), "Try again; if it stays, check the credential's rights.")
 
 
-def _expiry(name: str, section: Credential, sign_in: SignIn) -> Iterator[Check]:
+def _expiry(name: str, section: Credential, setting: str) -> Iterator[Check]:
     kind = section.auth
     if kind == "token":
         token = section.token.get_secret_value() if section.token else ""
@@ -81,11 +82,11 @@ def _expiry(name: str, section: Credential, sign_in: SignIn) -> Iterator[Check]:
         yield warning(
             name,
             f"{kind_told}; nobody tells when it expires.",
-            f"Set {sign_in.setting}.expires_on to that day, or use a managed identity, which never expires.",
+            f"Set {setting}.expires_on to that day, or use a managed identity, which never expires.",
         )
         return
     days = (end - datetime.now(UTC).date()).days
-    fix = f"Renew it and set {sign_in.setting} anew."
+    fix = f"Renew it and set {setting} anew."
     if days < 0:
         yield error(name, f"{kind_told}; it expired on {end}.", fix)
     elif days <= _SOON_DAYS:

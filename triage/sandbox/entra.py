@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from triage.sandbox.organisation import Organisation
 
 RESOURCE = "499b84ac-1321-427f-aa17-267ca6975798"  # Azure DevOps
+SERVICE_BUS = "https://servicebus.azure.net"
 _IDENTITY_HEADER = "played-identity-header"
 
 
@@ -62,6 +63,7 @@ class Authority:
     lifetime_seconds: float = 3600.0
     away: int = 0  # answer so many requests with 503
     issued: list[str] = field(default_factory=list)
+    bus_tokens: dict[str, float] = field(default_factory=dict)  # for a Service Bus, and when they end
     url: str = ""  # of the authority
     identity_url: str = ""  # of the managed identity endpoint
     ca_file: str = ""  # what to trust: REQUESTS_CA_BUNDLE
@@ -82,7 +84,7 @@ class Authority:
         }
 
     def issue(self, application: Application, resource: str = RESOURCE) -> dict[str, Any]:
-        """Return an answer with a new token, which the played organisation or Graph then takes."""
+        """Return an answer with a new token, which the played organisation, Graph or Service Bus then takes."""
         now = time.time()
         claims = {
             "aud": resource,
@@ -94,6 +96,9 @@ class Authority:
         }
         bearer = jwt.encode(claims, "played" * 8)
         name = f"application {application.client_id[:8]}"
+        if resource == SERVICE_BUS:
+            self.bus_tokens[bearer] = now + self.lifetime_seconds
+            return {"token_type": "Bearer", "access_token": bearer, "expires_in": int(self.lifetime_seconds)}
         if resource != RESOURCE:
             self.graph.tokens[bearer] = application.graph_roles
             return {"token_type": "Bearer", "access_token": bearer, "expires_in": int(self.lifetime_seconds)}
@@ -137,7 +142,7 @@ def _token(authority: Authority, tenant: str, form: dict[str, str]) -> dict[str,
             status=400,
         )
     resource = form.get("scope", "").split(" ")[0].removesuffix("/.default")
-    if resource not in {RESOURCE, authority.url}:
+    if resource not in {RESOURCE, SERVICE_BUS, authority.url}:
         raise _Refused(70011, "The provided value for the input parameter 'scope' is not valid.", status=400)
     if "client_assertion" in form:
         _check_assertion(application, form["client_assertion"])
@@ -241,7 +246,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._reply(404, {"error": "not_found"})
 
     def _identity(self, query: dict[str, str], *, proven: bool) -> None:
-        wanted = query.get("client_id")
+        wanted, resource = query.get("client_id"), query.get("resource", "")
         found = next(
             (
                 each
@@ -252,16 +257,16 @@ class _Handler(BaseHTTPRequestHandler):
         )
         if not proven:
             self._reply(401, {"error": "unauthorized", "error_description": "The header is missing."})
-        elif found is None or query.get("resource") != RESOURCE:
+        elif found is None or resource not in {RESOURCE, SERVICE_BUS}:
             self._reply(400, {"error": "invalid_request", "error_description": "Identity not found"})
         else:
-            self._issued(found)
+            self._issued(found, resource)
 
-    def _issued(self, found: Application) -> None:
-        made = self.authority.issue(found)
+    def _issued(self, found: Application, resource: str) -> None:
+        made = self.authority.issue(found, resource)
         end = str(int(time.time() + self.authority.lifetime_seconds))
         self._reply(
-            200, {**made, "expires_on": end, "expires_in": str(made["expires_in"]), "resource": RESOURCE}
+            200, {**made, "expires_on": end, "expires_in": str(made["expires_in"]), "resource": resource}
         )
 
     def _is_away(self) -> bool:

@@ -6,6 +6,7 @@ import itertools
 import json
 import time
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -94,13 +95,22 @@ def logged() -> Iterator[list[Any]]:
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)  # no triage.toml here
-    # A link is closed when its thread has slept out its second.
-    hurried = SimpleNamespace(**vars(time) | {"sleep": lambda seconds: time.sleep(min(seconds, 0.05))})
-    monkeypatch.setattr("azure.servicebus._pyamqp.client.time", hurried)
+    # The library looks twenty times a second whether a link is open, and once whether it is to be closed.
+    for module, most in (
+        ("_pyamqp.client", 0.05),
+        ("_servicebus_receiver", 0.003),
+        ("_servicebus_sender", 0.003),
+    ):
+        hurried = SimpleNamespace(**vars(time) | {"sleep": partial(_sleep, most)})
+        monkeypatch.setattr(f"azure.servicebus.{module}.time", hurried)
     monkeypatch.setattr(client, "WAIT_SECONDS", 0.3)
     monkeypatch.setattr(client, "TRY_SECONDS", 3.0)
     monkeypatch.setattr(receive, "_AWAY_SECONDS", 0.1)
     monkeypatch.setattr(receive, "_BACKOFF_SECONDS", 0.001)
+
+
+def _sleep(most: float, seconds: float) -> None:
+    time.sleep(min(seconds, most))
 
 
 @pytest.fixture(scope="session")

@@ -11,10 +11,16 @@ from triage.intake.bus import is_used, require_usable
 
 KEY = "Endpoint=sb://contoso.servicebus.windows.net/;SharedAccessKeyName=triage;SharedAccessKey=c2VjcmV0"
 
+IDENTITY = config.Credential(auth="managed-identity")
+
 
 def bus(connection_string: str | None = None, **more: object) -> config.ServiceBus:
     secret = SecretStr(connection_string) if connection_string is not None else None
     return config.ServiceBus(connection_string=secret, **more)  # type: ignore[arg-type]
+
+
+def settings(given: config.ServiceBus) -> config.Settings:
+    return config.Settings(azure_devops=config.AzureDevOps(auth="managed-identity"), service_bus=given)
 
 
 @pytest.mark.parametrize(
@@ -27,11 +33,13 @@ def bus(connection_string: str | None = None, **more: object) -> config.ServiceB
         (bus(KEY, namespace="contoso.servicebus.windows.net"), "are both set"),
         (bus(namespace="sb://contoso/"), "service_bus.namespace: 'sb://contoso/' is no host name"),
         (bus(forward=True), "service_bus.forward is on"),
+        (bus(KEY, credential=IDENTITY), "service_bus.credential is set, but service_bus.namespace"),
+        (bus(credential=IDENTITY), "service_bus.credential is set, but service_bus.namespace"),
     ],
 )
 def test_what_cannot_work_is_refused(given: config.ServiceBus, said: str) -> None:
     with pytest.raises(UsageError) as refused:
-        require_usable(given)
+        require_usable(settings(given))
     assert said in str(refused.value)
     assert "c2VjcmV0" not in str(refused.value)
 
@@ -46,7 +54,7 @@ def test_what_cannot_work_is_refused(given: config.ServiceBus, said: str) -> Non
     ],
 )
 def test_what_can_work_is_taken(given: config.ServiceBus, used: bool) -> None:  # noqa: FBT001
-    require_usable(given)
+    require_usable(settings(given))
     assert is_used(given) is used
 
 

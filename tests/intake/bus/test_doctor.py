@@ -7,9 +7,14 @@ from typing import TYPE_CHECKING
 from pydantic import SecretStr
 
 from tests.intake.bus.conftest import failed, put, settings_for
+from triage import config
 from triage.doctor import here
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
     from triage.sandbox.bus import Broker, Queue
 
 
@@ -28,3 +33,15 @@ def test_a_queue_that_is_reached_is_fine_and_one_that_is_not_is_told(broker: Bro
     (found,) = here._queue(wrong)
     assert (found.name, found.level.value) == ("queue", "error")
     assert "does not answer" in found.told
+
+
+def test_a_connection_string_that_others_may_read_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "triage.toml"
+    file.write_text('[service_bus]\nconnection_string = "Endpoint=sb://c/;SharedAccessKey=c2VjcmV0"\n')
+    monkeypatch.setenv("TRIAGE_CONFIG", str(file))
+    for mode, level in ((0o644, "error"), (0o600, "ok")):
+        file.chmod(mode)
+        (found,) = here._files(config.Settings())
+        assert (found.level.value, "c2VjcmV0" in found.told) == (level, False)

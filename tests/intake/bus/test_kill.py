@@ -31,7 +31,7 @@ ROOT = Path(__file__).parent.parent.parent.parent
 
 def receive_for_ever(settings: config.Settings, database: str) -> None:
     client.WAIT_SECONDS = 0.3
-    Receiver(settings, db.open_engine(database), threading.Event()).run()
+    Receiver(settings, db.open_engine(database), threading.Event(), client.access(settings)).run()
 
 
 def test_a_receiver_killed_between_commit_and_settlement_loses_and_doubles_nothing(

@@ -8,12 +8,10 @@ from collections import Counter
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from azure.core.credentials import AccessToken
 from pydantic import SecretStr
 from sqlalchemy import event, text
 
 from tests.intake.bus.conftest import (
-    ORGANIZATION,
     deliveries,
     failed,
     put,
@@ -32,7 +30,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import pytest
-    from azure.core.credentials import TokenCredential
     from sqlalchemy.engine import Engine
 
     from triage.sandbox.bus.queues import Outcome
@@ -242,36 +239,6 @@ def test_a_settlement_that_is_never_answered_is_given_up(
     assert runs(engine) == [42]
 
 
-class Entra:
-    """Gives one token, and keeps what it was asked for."""
-
-    def __init__(self, token: str) -> None:
-        self.token = token
-        self.asked: list[str] = []
-
-    def get_token(self, *scopes: str, **_: object) -> AccessToken:
-        self.asked += scopes
-        return AccessToken(self.token, int(time.time()) + 3600)
-
-
-def in_entra(broker: Broker, queue: Queue) -> config.Settings:
-    return config.Settings(
-        azure_devops=config.AzureDevOps(url=ORGANIZATION),
-        service_bus=config.ServiceBus(namespace=broker.host, queue=queue.name),
-    )
-
-
-def test_a_token_of_entra_lets_triage_receive(broker: Broker, queue: Queue, engine: Engine) -> None:
-    broker.tokens.add("token-of-entra")
-    entra: TokenCredential = Entra("token-of-entra")
-    put(broker, queue, failed())
-    with Bus(in_entra(broker, queue), engine, credential=entra):
-        until(lambda: queue.counted["complete"] == 1)
-    assert runs(engine) == [42]
-    assert isinstance(entra, Entra)
-    assert set(entra.asked) == {"https://servicebus.azure.net//.default"}
-
-
 def test_what_the_bus_refuses_is_told_with_the_next_step(
     broker: Broker, queue: Queue, engine: Engine
 ) -> None:
@@ -280,12 +247,10 @@ def test_what_the_bus_refuses_is_told_with_the_next_step(
     with (
         Bus(wrong, engine) as refused,
         Bus(missing, engine) as lost,
-        Bus(in_entra(broker, queue), engine, credential=Entra("of another tenant")) as stranger,
     ):
         until(lambda: "refuses service_bus.connection_string" in refused.state().problem)
         until(lambda: "has no queue missing: create it" in lost.state().problem)
-        until(lambda: "refuses triage's identity" in stranger.state().problem)
-        assert not stranger.state().connected
+        assert not lost.state().connected
 
 
 def test_dead_letters_are_counted(

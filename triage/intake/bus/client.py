@@ -6,9 +6,10 @@ import logging
 import re
 import socket
 import ssl
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from azure.core.exceptions import ClientAuthenticationError
+from azure.core.credentials import AccessToken
 from azure.servicebus import ServiceBusClient, parse_connection_string
 from azure.servicebus.exceptions import (
     MessagingEntityDisabledError,
@@ -20,14 +21,17 @@ from azure.servicebus.exceptions import (
     ServiceBusQuotaExceededError,
 )
 
-from triage.errors import UsageError
+from triage.azdo import sign_in
+from triage.errors import TriageError, UsageError
 
 if TYPE_CHECKING:
-    from azure.core.credentials import TokenCredential
     from azure.servicebus import ServiceBusReceivedMessage
 
-    from triage.config import ServiceBus
+    from triage.azdo.sign_in import SignIn
+    from triage.config import Credential, ServiceBus, Settings
 
+# Azure Service Bus itself, as Entra knows it.
+SCOPE = "https://servicebus.azure.net/.default"
 TRY_SECONDS = 10.0  # the library has no limit of its own on opening a link
 WAIT_SECONDS = 2.0  # a receiver looks up so often, to see whether it is to stop
 REOPEN_SECONDS = 300.0  # a quiet link is opened anew: it may be dead without knowing
@@ -36,13 +40,40 @@ _TLS_PORT = 5671
 _HOST = re.compile(r"^[A-Za-z0-9][A-Za-z0-9.-]*(?::\d{1,5})?$")
 
 
+@dataclass(frozen=True)
+class Access:
+    """Where the queue is, and who triage is there."""
+
+    bus: ServiceBus
+    sign_in: SignIn | None  # None: the connection string lets triage in
+
+    def get_token(self, *_: str, **__: object) -> AccessToken:
+        """Return a bearer token; what azure-servicebus asks of a credential, for each link and in time again.
+
+        Its own name of the scope has one slash too many.
+        """
+        if self.sign_in is None:
+            raise TypeError("a connection string is no Entra identity")
+        token, ends = self.sign_in.token(SCOPE)
+        return AccessToken(token, int(ends))
+
+
+def access(settings: Settings) -> Access:
+    """Return the way to the queue; asks nobody yet. Raises UsageError when the settings are wrong."""
+    bus = settings.service_bus
+    if not bus.namespace:
+        return Access(bus, None)
+    return Access(bus, sign_in.from_settings(*_credential(settings)))
+
+
 def is_used(bus: ServiceBus) -> bool:
     """Return True when the settings name a Service Bus."""
     return bool(bus.namespace or bus.connection_string)
 
 
-def require_usable(bus: ServiceBus) -> None:
+def require_usable(settings: Settings) -> None:
     """Raise UsageError unless the settings are empty or name one Service Bus in one way."""
+    bus = settings.service_bus
     if bus.forward and not is_used(bus):
         raise UsageError(
             "service_bus.forward is on, but there is no Service Bus to forward to: set "
@@ -53,6 +84,11 @@ def require_usable(bus: ServiceBus) -> None:
             "service_bus.connection_string and service_bus.namespace are both set: keep the connection "
             "string, or the namespace alone to sign in with Entra."
         )
+    if bus.credential.configured and not bus.namespace:
+        raise UsageError(
+            "service_bus.credential is set, but service_bus.namespace, where it signs in, is not: set it, or "
+            "leave the credential out beside a connection string."
+        )
     if bus.connection_string is not None:
         _require_connection_string(bus)
     elif bus.namespace and not _HOST.match(bus.namespace):
@@ -60,6 +96,26 @@ def require_usable(bus: ServiceBus) -> None:
             f"service_bus.namespace: {bus.namespace!r} is no host name; write e.g. "
             "contoso.servicebus.windows.net."
         )
+    elif bus.namespace:
+        _require_identity(settings)
+
+
+def _require_identity(settings: Settings) -> None:
+    section, setting = _credential(settings)
+    if section.auth == "token":
+        raise UsageError(
+            f"service_bus.namespace needs an Entra identity, but {setting}.auth is `token`, which no Service "
+            "Bus takes: set service_bus.credential.auth (or azure_devops.auth, for both), or, instead of the "
+            "namespace, service_bus.connection_string (TRIAGE_SERVICE_BUS__CONNECTION_STRING)."
+        )
+    if problem := section.problem(setting):
+        raise UsageError(problem)
+
+
+def _credential(settings: Settings) -> tuple[Credential, str]:
+    """Return what signs in to the queue, and the setting that it is from."""
+    own = settings.service_bus.credential
+    return (own, "service_bus.credential") if own.configured else (settings.azure_devops, "azure_devops")
 
 
 def _require_connection_string(bus: ServiceBus) -> None:
@@ -80,11 +136,12 @@ def _require_connection_string(bus: ServiceBus) -> None:
         )
 
 
-def connect(bus: ServiceBus, credential: TokenCredential | None = None) -> ServiceBusClient:
+def connect(way: Access) -> ServiceBusClient:
     """Return a client for a queue's links; it tries everything once, for so long as TRY_SECONDS.
 
-    Raises OSError when nobody speaks AMQP there. Without a connection string it signs in with Entra.
+    Raises OSError when nobody speaks AMQP there, AccessRefused or RetryLater when Entra gives no token.
     """
+    bus = way.bus
     # The library's words on a failure may hold tokens, its frames do; ours say what a person needs.
     logging.getLogger("azure.servicebus").setLevel(logging.CRITICAL)
     host, use_tls = _address(bus)
@@ -93,9 +150,10 @@ def connect(bus: ServiceBus, credential: TokenCredential | None = None) -> Servi
         return ServiceBusClient.from_connection_string(
             _secret(bus), retry_total=0, try_timeout=TRY_SECONDS, logging_enable=False
         )
+    way.get_token()  # the library would hide why there is none
     return ServiceBusClient(
         host,
-        credential or _entra(),
+        way,
         retry_total=0,
         try_timeout=TRY_SECONDS,
         logging_enable=False,
@@ -116,18 +174,20 @@ def payload(message: ServiceBusReceivedMessage) -> bytes:
         return b""
 
 
-def explain(error: Exception, bus: ServiceBus) -> str:
+def explain(error: Exception, way: Access) -> str:
     """Return what went wrong and what to do. Says nothing that the library said: it may hold secrets."""
-    where = _address(bus)[0]
+    bus, where = way.bus, _address(way.bus)[0]
     match error:
+        case TriageError():
+            return str(error)
         case ServiceBusAuthenticationError() | ServiceBusAuthorizationError():
-            given = "service_bus.connection_string" if bus.connection_string else "triage's identity"
+            given = "service_bus.connection_string"
+            if way.sign_in is not None:
+                given = f"triage's {way.sign_in.kind} ({way.sign_in.setting}.auth)"
             return (
                 f"The Service Bus {where} refuses {given}: it must be valid, and have Listen on the queue "
                 f"{bus.queue}; Send, too, to forward or to replay."
             )
-        case ClientAuthenticationError():
-            return f"Entra gives triage no token for the Service Bus {where}: give this machine an identity."
         case MessagingEntityNotFoundError():
             return (
                 f"The Service Bus {where} has no queue {bus.queue}: create it, or correct service_bus.queue."
@@ -166,9 +226,3 @@ def _greet(host: str, *, use_tls: bool) -> None:
             line.sendall(_GREETING)
             if not line.recv(8).startswith(b"AMQP"):
                 raise ConnectionError(f"{host} does not speak AMQP.")
-
-
-def _entra() -> TokenCredential:
-    from azure.identity import DefaultAzureCredential  # noqa: PLC0415 - takes a third of a second, seldom wanted
-
-    return DefaultAzureCredential()

@@ -12,7 +12,7 @@ from azure.servicebus import ServiceBusMessage, ServiceBusSubQueue
 from azure.servicebus.exceptions import MessageLockLostError
 
 from triage import intake
-from triage.errors import UnreadableError
+from triage.errors import TriageError, UnreadableError
 from triage.intake.bus import client
 from triage.intake.bus.body import unwrap
 
@@ -20,10 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
     from datetime import datetime
 
-    from azure.core.credentials import TokenCredential
     from azure.servicebus import ServiceBusClient, ServiceBusReceivedMessage
 
-    from triage.config import ServiceBus, Settings
+    from triage.config import Settings
 
 _AT_ONCE = 50
 _TEXT_MAX = 300
@@ -43,28 +42,26 @@ class DeadLetter:
     run: str  # "" when it tells of none
 
 
-def read(settings: Settings, *, limit: int, credential: TokenCredential | None = None) -> list[DeadLetter]:
+def read(settings: Settings, *, limit: int) -> list[DeadLetter]:
     """Return the oldest dead letters and take none. Raises UnreadableError when the bus is away."""
-    with _connected(settings.service_bus, credential) as connection:
+    with _connected(client.access(settings)) as connection:
         return [_told(each, settings.azure_devops.url) for each in _peek(connection, settings, limit)]
 
 
-def count(settings: Settings, *, limit: int, credential: TokenCredential | None = None) -> int:
+def count(settings: Settings, *, limit: int, way: client.Access | None = None) -> int:
     """Return how many dead letters there are, to a limit. Raises UnreadableError when the bus is away."""
-    with _connected(settings.service_bus, credential) as connection:
+    with _connected(way or client.access(settings)) as connection:
         return sum(1 for _ in _peek(connection, settings, limit))
 
 
-def replay(
-    settings: Settings, ids: Collection[int], *, credential: TokenCredential | None = None
-) -> list[int]:
+def replay(settings: Settings, ids: Collection[int]) -> list[int]:
     """Put dead letters on the queue again and return the ids of those that were there.
 
     Each is sent before it is taken away: broken off in between, it is there twice, which is one job.
     """
     bus, wanted, replayed, others = settings.service_bus, set(ids), [], []
     with (
-        _connected(bus, credential) as connection,
+        _connected(client.access(settings)) as connection,
         connection.get_queue_receiver(bus.queue, sub_queue=ServiceBusSubQueue.DEAD_LETTER) as receiver,
         connection.get_queue_sender(bus.queue) as sender,
     ):
@@ -86,13 +83,13 @@ def replay(
 
 
 @contextmanager
-def _connected(bus: ServiceBus, credential: TokenCredential | None) -> Iterator[ServiceBusClient]:
+def _connected(way: client.Access) -> Iterator[ServiceBusClient]:
     """Connect, and turn every failure on the way into a sentence."""
     try:
-        with client.connect(bus, credential) as connection:
+        with client.connect(way) as connection:
             yield connection
-    except (OSError, AzureError) as error:
-        raise UnreadableError(client.explain(error, bus).removesuffix("; it is tried again.")) from None
+    except (OSError, AzureError, TriageError) as error:
+        raise UnreadableError(client.explain(error, way).removesuffix("; it is tried again.")) from None
 
 
 def _peek(

@@ -19,10 +19,7 @@ from triage.intake.bus import client
 from triage.intake.bus.receive import backoff_seconds
 
 if TYPE_CHECKING:
-    from azure.core.credentials import TokenCredential
     from azure.servicebus import ServiceBusSender
-
-    from triage.config import ServiceBus
 
 log = structlog.get_logger()
 
@@ -45,13 +42,10 @@ class _Waiting:
 class Forwarder(threading.Thread):
     """Sends until told to stop. While the bus is away it says so at once."""
 
-    def __init__(
-        self, bus: ServiceBus, stopping: threading.Event, credential: TokenCredential | None = None
-    ) -> None:
+    def __init__(self, way: client.Access, stopping: threading.Event) -> None:
         super().__init__(name="triage-forward", daemon=True)
-        self.bus = bus
+        self.way = way
         self.stopping = stopping
-        self.credential = credential
         self.connected = False
         self.problem = ""
         self.coming: queue.SimpleQueue[_Waiting] = queue.SimpleQueue()
@@ -78,15 +72,15 @@ class Forwarder(threading.Thread):
         while not self.stopping.is_set():
             try:
                 with (
-                    client.connect(self.bus, self.credential) as connection,
-                    connection.get_queue_sender(self.bus.queue) as sender,
+                    client.connect(self.way) as connection,
+                    connection.get_queue_sender(self.way.bus.queue) as sender,
                 ):
                     self.connected, self.problem = True, ""
                     self._forward(sender)
             except Exception as error:  # noqa: BLE001 - whatever it is, the hook keeps events elsewhere
                 self.failures += 1
                 if self.failures > 1:
-                    self.connected, self.problem = False, client.explain(error, self.bus)
+                    self.connected, self.problem = False, client.explain(error, self.way)
                     log.warning(self.problem)
                     self._give_up()
                     self.stopping.wait(backoff_seconds(self.failures))

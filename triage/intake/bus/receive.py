@@ -21,7 +21,6 @@ from triage.intake.bus.body import unwrap
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from azure.core.credentials import TokenCredential
     from azure.servicebus import ServiceBusReceivedMessage, ServiceBusReceiver
     from sqlalchemy.engine import Engine
 
@@ -43,13 +42,13 @@ class Receiver(threading.Thread):
         settings: Settings,
         engine: Engine,
         stopping: threading.Event,
-        credential: TokenCredential | None = None,
+        way: client.Access,
     ) -> None:
         super().__init__(name="triage-service-bus", daemon=True)
         self.settings = settings
         self.engine = engine
         self.stopping = stopping
-        self.credential = credential
+        self.way = way
         self.connected = False
         self.problem = ""  # why it is not connected
         self.received_at: datetime | None = None
@@ -61,7 +60,7 @@ class Receiver(threading.Thread):
         while not self.stopping.is_set():
             try:
                 with (
-                    client.connect(bus, self.credential) as connection,
+                    client.connect(self.way) as connection,
                     connection.get_queue_receiver(bus.queue) as receiver,
                 ):
                     self.connected, self.problem, failures = True, "", 0
@@ -69,7 +68,7 @@ class Receiver(threading.Thread):
                     self._receive(receiver)
             except Exception as error:  # noqa: BLE001 - whatever it is, receiving goes on
                 failures += 1
-                self.problem = client.explain(error, bus)
+                self.problem = client.explain(error, self.way)
                 log.warning(self.problem)
             self.connected = False
             if failures:

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from datetime import datetime
     from typing import Self
 
-    from azure.core.credentials import TokenCredential
     from sqlalchemy.engine import Engine
 
     from triage.config import Settings
@@ -47,19 +46,17 @@ class Bus:
     Raises UsageError when they are wrong.
     """
 
-    def __init__(
-        self, settings: Settings, engine: Engine, *, credential: TokenCredential | None = None
-    ) -> None:
+    def __init__(self, settings: Settings, engine: Engine) -> None:
         bus = settings.service_bus
-        client.require_usable(bus)
+        client.require_usable(settings)
         self.settings = settings
-        self.credential = credential
+        self.way = client.access(settings)  # one identity, however many links
         self.stopping = threading.Event()
         self.used = client.is_used(bus)
         self.dead_letters: int | None = None
         slots = bus.receivers if self.used else 0
-        self.receivers = [Receiver(settings, engine, self.stopping, credential) for _ in range(slots)]
-        self.forwarder = Forwarder(bus, self.stopping, credential) if bus.forward else None
+        self.receivers = [Receiver(settings, engine, self.stopping, self.way) for _ in range(slots)]
+        self.forwarder = Forwarder(self.way, self.stopping) if bus.forward else None
         counting = threading.Thread(target=self._count, name="triage-dead-letters", daemon=True)
         others = [self.forwarder] if self.forwarder else []
         self.threads = [*self.receivers, *others, counting] if self.used else []
@@ -99,7 +96,7 @@ class Bus:
         """Count the dead letters from time to time: nobody else ever cleans them up."""
         while not self.stopping.is_set():
             try:
-                found = dead_letters.count(self.settings, limit=COUNTED_MAX, credential=self.credential)
+                found = dead_letters.count(self.settings, limit=COUNTED_MAX, way=self.way)
             except UnreadableError:  # the receivers say it, too
                 self.dead_letters = None
             else:

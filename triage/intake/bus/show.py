@@ -74,7 +74,7 @@ def replayed(settings: Settings, numbers: Sequence[int]) -> None:
 
 
 def _require(settings: Settings) -> None:
-    client.require_usable(settings.service_bus)
+    client.require_usable(settings)
     if not client.is_used(settings.service_bus):
         raise UsageError(
             "No Service Bus is set: name it with service_bus.connection_string "

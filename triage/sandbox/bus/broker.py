@@ -42,7 +42,8 @@ class Broker:
         self.port = port
         self.address = address
         self.key_name, self.key = "RootManageSharedAccessKey", secrets.token_urlsafe(32)
-        self.tokens: set[str] = set()  # of Entra, that are accepted
+        self.tokens: dict[str, float] = {}  # of Entra, that are accepted, and when they end
+        self.presented: list[str] = []  # tokens and signatures, as they came
         self.max_message_bytes = 1024 * 1024
         self.refuse_sends = ""
         self.before_settle: Callable[[str, Outcome], bool] | None = None
@@ -127,15 +128,16 @@ class Broker:
         """Return False when a client's word is to be swallowed."""
         return self.before_settle is None or self.before_settle(queue.name, outcome)
 
-    def trusts(self, token: str) -> bool:
-        """Return True for a token of Entra that is known, or a signature made with the key and in time."""
+    def trusts_until(self, token: str) -> float:
+        """Return when a token of Entra that is known, or a signature made with the key, ends; else 0."""
+        self.presented.append(token)
         if not token.startswith("SharedAccessSignature "):
-            return token in self.tokens
+            return self.tokens.get(token, 0.0)
         given = {name: values[0] for name, values in parse_qs(token.split(" ", 1)[1]).items()}
         signed = token.split("sr=", 1)[1].split("&", 1)[0] + "\n" + given["se"]
         right = base64.b64encode(hmac.digest(self.key.encode(), signed.encode(), hashlib.sha256)).decode()
-        in_time = float(given["se"]) > time.time()
-        return in_time and given["skn"] == self.key_name and unquote(given["sig"]) == right
+        is_right = given["skn"] == self.key_name and unquote(given["sig"]) == right
+        return float(given["se"]) if is_right else 0.0
 
     def abort(self) -> None:
         """Reset every connection; to be called in the broker's own thread."""
@@ -152,6 +154,9 @@ class Broker:
         while not self.stopping.is_set():
             for queue in self.queues.values():
                 queue.expire()
+            for connection in list(self.connections):
+                if 0 < connection.trusted_until <= time.time() and connection.transport is not None:
+                    connection.transport.abort()
             try:
                 await asyncio.wait_for(self.stopping.wait(), _SWEEP_SECONDS)
             except TimeoutError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -85,7 +86,7 @@ class Connection(asyncio.Protocol):
         self.links: dict[tuple[int, int], Link] = {}  # by channel and handle
         self.unsettled: dict[tuple[int, int], tuple[Link, uuid.UUID]] = {}  # by channel and delivery
         self.next_delivery = 0
-        self.trusted = False  # a token has been accepted
+        self.trusted_until = 0.0  # when the token ends that was accepted last
         self.transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -215,7 +216,7 @@ class Connection(asyncio.Protocol):
         """Let a link to its node. Raises RefusedError."""
         if link.address == TOKENS:
             return
-        if not self.trusted:
+        if self.trusted_until <= time.time():
             raise RefusedError(
                 "amqp:unauthorized-access", "Unauthorized access: no valid token was put.", 401
             )
@@ -340,8 +341,8 @@ class Connection(asyncio.Protocol):
         asked = decode(request[wire.APPLICATION_PROPERTIES])[0]
         body = decode(request[wire.VALUE])[0] if wire.VALUE in request else None
         if link.address == TOKENS:
-            self.trusted = self.broker.trusts(str(body))
-            status = 202 if self.trusted else 401
+            self.trusted_until = self.broker.trusts_until(str(body))
+            status = 202 if self.trusted_until > time.time() else 401
             told: dict[str, Any] = {"status-code": Int(status), "status-description": "Answered"}
             result = None
         else:
