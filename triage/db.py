@@ -215,7 +215,7 @@ class Incident(SQLModel, table=True):
     closed_at: datetime | None = _time(default=None)
     closed_reason: str = ""  # one sentence: how it is known to work again
     closed_by_person: bool = False  # who may have meant that it is no such thing: nothing is opened again
-    worked_at: datetime | None = _time(default=None)  # when it was seen to work again
+    worked_at: datetime | None = _time(default=None)  # when the run began that showed it works again
     renewed_by: str = ""  # who changed the connection before it worked again, where that is known
     reopened_at: datetime | None = _time(default=None)  # it came back soon after it was closed
 

@@ -40,7 +40,7 @@ class Proof:
     """How it is known that a credential works again."""
 
     sentence: str  # Markdown
-    worked_at: datetime | None = None
+    worked_at: datetime | None = None  # when the last that worked began: what failed earlier is no news
     renewed_by: str = ""  # where it is known
     by_person: bool = False  # somebody closed the work item: nothing is to be said there
 
@@ -128,7 +128,8 @@ def _look(
     if found is None:
         now_ = connections.of(row)
         found = _by_change(door, engine, policy, row, now_, in_digest=in_digest, worker=worker)
-    if found is None and not in_digest:  # last: what triage itself closed before a crash is no person's doing
+    # Last: what triage itself closed before a crash, or is to open again, is no person's doing.
+    if found is None and not in_digest and not record.has_come_back(row):
         found = _by_person(door, row)
     if found is None:
         if row.state == record.ENDING:  # a crash left it so, and it is not proven any more
@@ -207,6 +208,7 @@ def _by_use(door: Door, opened: Finding, failed: datetime) -> Proof | None:
     at = first.finished_at or failed
     if any(use.result == "failed" and (use.finished_at or failed) > at for use in uses):
         return None  # something failed since: its own event tells of what
+    began = max(use.started_at or use.finished_at or failed for use in good)
     page = door.run_url(run.project_name, first.owner_id)
     what = f"[run {first.owner_id}]({page})" if first.plan_type == "Build" else f"release {first.owner_id}"
     said = f"{what} used **{words(connection.name)}** and succeeded"
@@ -214,8 +216,8 @@ def _by_use(door: Door, opened: Finding, failed: datetime) -> Proof | None:
     changed = current is not None and current.modified_at is not None and current.modified_at > failed
     if current is not None and changed and current.modified_by is not None:
         who, when = current.modified_by.display_name, _on(current.modified_at)
-        return Proof(f"{_sentence(said)}, after {words(who)} changed the connection on {when}.", at, who)
-    return Proof(f"{_sentence(said)} on {_on(at)}.", at)
+        return Proof(f"{_sentence(said)}, after {words(who)} changed the connection on {when}.", began, who)
+    return Proof(f"{_sentence(said)} on {_on(at)}.", began)
 
 
 def _by_pipeline(door: Door, opened: Finding, failed: datetime) -> Proof | None:
@@ -232,7 +234,8 @@ def _by_pipeline(door: Door, opened: Finding, failed: datetime) -> Proof | None:
     if not same:
         return None
     what = f"[{words(same[-1].pipeline_name)} {words(same[-1].number)}]({same[-1].url})"
-    return Proof(f"{what} has passed on {_on(same[-1].finished_at)}.", same[-1].finished_at)
+    began = max(each.started_at or each.finished_at or failed for each in same)
+    return Proof(f"{what} has passed on {_on(same[-1].finished_at)}.", began)
 
 
 def _by_person(door: Door, row: Incident) -> Proof | None:

@@ -40,11 +40,10 @@ def run(engine: Engine, seen: Run, *, logs_read: int, conclusion: str) -> None:
 
 def _run(engine: Engine, seen: Run, logs_read: int, conclusion: str) -> None:
     with Session(engine) as session, session.begin():
-        _conclude(_run_row(session, seen), seen, logs_read=logs_read, conclusion=conclusion)
+        _conclude(_run_row(session, seen), logs_read=logs_read, conclusion=conclusion)
 
 
-def _conclude(row: TriagedRun, seen: Run, *, logs_read: int, conclusion: str) -> None:
-    row.result, row.finished_at = seen.result, seen.finished_at
+def _conclude(row: TriagedRun, *, logs_read: int, conclusion: str) -> None:
     row.logs_read, row.conclusion, row.triaged_at = logs_read, conclusion, now()
 
 
@@ -102,7 +101,7 @@ def again(
         if len(open_now) < len(ids):
             session.rollback()
             return False
-        _conclude(run_row, seen, logs_read=0, conclusion=conclusion)
+        _conclude(run_row, logs_read=0, conclusion=conclusion)
         for row in earlier:
             copy = FindingRow(**row.model_dump(exclude={"id", "found_at", "fingerprint", "log_url"}))
             copy.run_row = run_row.id or 0
@@ -206,7 +205,7 @@ def news(engine: Engine, incident_id: int) -> tuple[Incident, plan.News] | None:
             item_at=incident.item_at,
             latest=next(_runs([latest] if latest else []), opened.run),
             newest=newest,
-            came_back=_has_come_back(incident),
+            came_back=has_come_back(incident),
             since=incident.reopened_at.isoformat() if incident.reopened_at else "",
             earlier=_earlier(session, incident) if incident.work_item is None else (),
         )
@@ -426,9 +425,20 @@ def work_item(engine: Engine, incident_id: int, said: plan.News, *, number: int,
         )
 
 
-def _has_come_back(incident: Incident) -> bool:
+def has_come_back(incident: Incident) -> bool:
+    """Return whether an incident's work item has not been told yet that it is open again."""
     again = incident.reopened_at
     return again is not None and (incident.item_at is None or again > incident.item_at)
+
+
+def _is_news_again(incident: Incident, run_row: TriagedRun, known: FindingRow) -> bool:
+    """Return whether a run failed once more, run again after the credential had worked."""
+    if incident.state == ENDING:
+        return True
+    again, worked, ended = incident.reopened_at, incident.worked_at, run_row.finished_at
+    if again is None or known.found_at >= again:
+        return False
+    return worked is None or ended is None or ended > worked
 
 
 def _join(
@@ -440,19 +450,25 @@ def _join(
     ended = [moment for moment in (incident.last_failed_at, run_row.finished_at) if moment]
     incident.last_failed_at = max(ended, default=now())
     of_run = session.exec(
-        select(FindingRow.rule).where(FindingRow.run_row == run_row.id, FindingRow.incident_id == incident.id)
+        select(FindingRow).where(FindingRow.run_row == run_row.id, FindingRow.incident_id == incident.id)
     ).all()
-    if row.rule in of_run:
-        if _has_come_back(incident):  # the same run, run again after it had worked
-            jobs.put_telling(session, incident, policy.group_wait)
-        return
+    known = next((each for each in of_run if each.rule == row.rule), None)
+    if known is not None:
+        if not _is_news_again(incident, run_row, known):
+            return
+        known.incident_id = None  # its place is taken by one that is not told of yet
+        session.flush()
     of_pipeline = select(FindingRow.id).where(
         FindingRow.incident_id == incident.id, FindingRow.pipeline_id == run_row.pipeline_id
     )
-    row.is_first_of_pipeline = session.exec(of_pipeline.limit(1)).first() is None
+    was_first = known is not None and known.is_first_of_pipeline
+    row.is_first_of_pipeline = was_first or session.exec(of_pipeline.limit(1)).first() is None
     if not of_run:
         incident.run_count += 1
     session.add(row)
+    if known is not None:
+        session.flush()  # before, as SQLite would give the number away again
+        session.delete(known)
     is_news = row.is_first_of_pipeline or run_row.pull_request is not None
     jobs.put_telling(session, incident, plan.telling_wait(incident.run_count, is_news=is_news, policy=policy))
 
@@ -477,6 +493,7 @@ def _run_row(session: Session, seen: Run) -> TriagedRun:
             finished_at=seen.finished_at,
         )
         session.add(row)
+    row.result, row.finished_at = seen.result, seen.finished_at
     row.snapshot = _as_json(seen)
     session.flush()
     return row

@@ -241,7 +241,41 @@ def test_the_same_run_run_again_and_failing_again_opens_its_item_again(engine: E
     look(engine, stage)
     broke(engine, stage, stage.finding(findings.run(41, finished_at=LATER + timedelta(hours=1))))
     assert the_item(stage)["fields"]["System.State"] == "Active"
-    assert "expired-credential" in stage.project.build_tags[41]
+    assert stage.project.build_tags[41] == ["expired-credential"]
+
+
+def test_the_run_that_fails_again_is_told_of_whichever_it_is(engine: Engine, stage: Stage) -> None:
+    for number in (41, 42):
+        broke(engine, stage, stage.finding(findings.run(number)))
+    used(stage, LATER)
+    look(engine, stage)
+    for number, minutes in ((41, 10), (42, 20)):  # the second once its item is open again
+        again = findings.run(number, finished_at=LATER + timedelta(minutes=minutes))
+        broke(engine, stage, stage.finding(again))
+        assert stage.project.build_tags[number] == ["expired-credential"]
+    assert the_incident(engine).run_count == 2
+
+
+def test_an_item_that_triage_closed_is_none_that_a_person_closed(engine: Engine, stage: Stage) -> None:
+    broke(engine, stage, stage.finding())
+    used(stage, LATER)
+    look(engine, stage)
+    again = stage.finding(findings.run(42, finished_at=LATER + timedelta(minutes=10)))
+    tag = plan.incident_tag(stage.organisation.url, plan.incident_key(again))
+    record.finding(engine, again, tag=tag, title="", fingerprint="", policy=PROMPT)
+    job = jobs.claim(engine, "one")
+    assert job is not None
+    assert jobs.retry(engine, job, "Azure DevOps is away.")
+    assert "0 are over" in look(engine, stage), "its item is still to be opened again"
+
+
+def test_what_failed_while_the_run_that_shows_it_works_went_on_is_news(engine: Engine, stage: Stage) -> None:
+    broke(engine, stage, stage.finding())
+    used(stage, LATER)
+    stage.project.uses[findings.CONNECTION][0]["startTime"] = wire_time(LATER - timedelta(minutes=10))
+    look(engine, stage)
+    broke(engine, stage, stage.finding(findings.run(42, finished_at=LATER - timedelta(minutes=5))))
+    assert the_item(stage)["fields"]["System.State"] == "Active"
 
 
 def test_an_item_that_a_person_closed_is_not_opened_again(engine: Engine, stage: Stage) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from triage import acts
 from triage.errors import AccessRefused, Cancel, RetryLater
+from triage.plan import RENEWED
 from triage.publish import pull_request, work_item
 from triage.publish.messages import title
 from triage.publish.outcome import Outcome
@@ -65,7 +66,10 @@ def _tell_pull_request(door: Door, act: acts.PostThread | acts.EndThread, attemp
 
 def _tag(door: Door, act: acts.TagRun) -> Outcome:
     try:
-        door.add_tag(act.run.ref, act.tag)
+        if act.since:
+            door.change_tags(act.run.ref, add=act.tag, remove=RENEWED)
+        else:
+            door.add_tag(act.run.ref, act.tag)
     except Cancel as gone:  # kept too short by retention: the rest stands without
         return Outcome("", act.run.url, f"not tagged: {gone}")
     return Outcome(act.tag, act.run.url, f"tagged {act.tag}")
