@@ -1,10 +1,7 @@
-"""R4, R14, R16 and R22: order, workers that lost their lease, people's edits, and restored backups."""
+"""R14, R16 and R22: workers that lost their lease, people's edits, and restored backups."""
 
 from __future__ import annotations
 
-import itertools
-import json
-import random
 import signal
 from typing import TYPE_CHECKING, Any
 
@@ -15,77 +12,11 @@ from tests.promises import played
 from tests.promises.lane import Tally
 from triage import azdo, db, jobs, sweep
 from triage.db import Incident, Job
-from triage.intake import deliveries
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.promises.lane import Lane
-
-
-def any_order(lane: Lane, trials: int, offset: int) -> Tally:
-    """R4: started, failed, failed again after a retry, succeeded; in any order, with work in between."""
-    tally = Tally()
-    chance = random.Random(offset)
-    orders = list(itertools.permutations(range(5)))
-    for number in range(trials):
-        ends_well = number % 2 == 1
-        sent = lane.fail(1, 0)
-        lane.played.ask(played.finish_again, sent, ends_well)
-        order = list(chance.choice(orders))
-        if number % 3 == 0:
-            order += chance.sample(order, 2)  # told twice
-        bodies = _story(sent)
-        pauses = {step for step in range(len(order)) if chance.random() < 0.5}
-        lane.fork(_replay, [bodies[each] for each in order], pauses, lane.worker()).end()
-        tally.trials += 1
-        seen = lane.seen(sent)
-        if ends_well:
-            if seen.items or any(seen.tags.values()):
-                tally.violations.append(f"{order} with pauses {pauses}: acted on a run that ended well")
-        else:
-            tally.violations += [f"{order} with pauses {pauses}: {each}" for each in played.wrong(sent, seen)]
-    tally.violations += lanes.unfinished(lane)
-    return tally
-
-
-def _story(sent: played.Sent) -> list[bytes]:
-    """Return the events of a run that failed, was tried again and ended again."""
-    build = json.loads(sent.bodies[0])
-    resource = build["resource"]
-
-    def state_changed(state: str, result: str | None) -> dict[str, Any]:
-        run = {"id": resource["id"], "state": state, "result": result, "url": resource["url"]}
-        more = {"run": run, "projectId": sent.project, "runId": resource["id"]}
-        return {**build, "eventType": "ms.vss-pipelines.run-state-changed-event", "resource": more}
-
-    stage = {"name": "Build", "attempt": 1, "state": "completed", "result": "failed"}
-    going_on = state_changed("inProgress", None)["resource"]
-    retried = {
-        **build,
-        "eventType": "ms.vss-pipelines.stage-state-changed-event",
-        "resource": {**going_on, "stage": stage},
-    }
-    ended_before = {
-        **build,
-        "resource": {**resource, "finishTime": "2026-01-01T10:00:00Z", "result": "failed"},
-    }
-    told = [
-        state_changed("inProgress", None),
-        retried,
-        ended_before,
-        build,
-        {**build, "resource": {**resource, "result": "succeeded"}},
-    ]
-    return [json.dumps(each).encode() for each in told]
-
-
-def _replay(say: Callable[[Any], None], lane: Lane, bodies: list[bytes], pauses: set[int], name: str) -> None:
-    for step, body in enumerate(bodies):
-        deliveries.store(lane.engine, body, lane.settings.azure_devops.url)
-        if step in pauses:
-            lanes.work(lane, name)
-    lanes.work(lane, name)
 
 
 def zombie(lane: Lane, trials: int, offset: int) -> Tally:
