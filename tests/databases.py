@@ -26,8 +26,9 @@ KINDS = ("sqlite", "postgresql")
 class Databases:
     """Makes databases as copies of one that is migrated once; starts a server when one is needed."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, durable: bool = False) -> None:
         self._folder = folder
+        self._durable = durable
 
     @contextmanager
     def new(self, kind: str, folder: Path, *, migrated: bool = True) -> Iterator[str]:
@@ -53,7 +54,7 @@ class Databases:
     @cached_property
     def server(self) -> postgres.Server:
         """The server of this process's tests."""
-        return postgres.Server(self.programs)
+        return postgres.Server(self.programs, durable=self._durable)
 
     @cached_property
     def _sqlite(self) -> Path:

@@ -15,10 +15,21 @@ from typing import TYPE_CHECKING
 
 from tests import postgres
 from tests.databases import Databases
-from tests.promises import any_order, away, one_item, other_trials, same_event, servers, service_bus
+from tests.promises import (
+    any_order,
+    away,
+    faults,
+    one_item,
+    other_trials,
+    patience,
+    same_event,
+    servers,
+    service_bus,
+)
 from tests.promises import lane as lanes
 from tests.promises.forked import fork
 from tests.promises.lane import Lane, Tally
+from tests.storms import checks
 from triage import db
 
 if TYPE_CHECKING:
@@ -41,6 +52,8 @@ class Promise:
     few: int  # as many as fit into every run of the tests
     lanes: int  # trials go on side by side in so many
     stops_server: bool = False  # so that each lane needs a PostgreSQL server of its own
+    on_postgresql: int = 0  # trials there; 0: as many
+    under_load: bool = False  # on a database that is on disk and holds nothing yet
 
 
 PROMISES = (
@@ -65,6 +78,24 @@ PROMISES = (
     ),
     Promise("R4", "Events in any order end in the same state", any_order.check, 200, 16, 4),
     Promise(
+        "R5",
+        "Any answer of Azure DevOps, at any call, once or always, is survived",
+        faults.check,
+        len(faults.CELLS),
+        12,
+        faults.LANES,
+        on_postgresql=160,
+    ),
+    Promise(
+        "R6",
+        "While the service asks for patience, nothing is sent",
+        patience.check,
+        1000,
+        2,
+        1,
+        under_load=True,
+    ),
+    Promise(
         "R7",
         "The database away for 30 s: nothing lost; for 30 min: nothing lost after the sweep",
         away.check,
@@ -72,6 +103,28 @@ PROMISES = (
         2,
         2,
         stops_server=True,
+    ),
+    Promise("R8", "A storm of one secret is one work item", checks.storm, 5000, 200, 1, under_load=True),
+    Promise(
+        "R9", "Many secrets at once: none waits for a noisy one", checks.fair, 200, 6, 1, under_load=True
+    ),
+    Promise(
+        "R11",
+        "A job that crashes or eats memory is quarantined after 5 tries and delays nobody",
+        checks.poison,
+        9,
+        2,
+        1,
+        under_load=True,
+    ),
+    Promise(
+        "R12",
+        "A job that hangs is cut off, quarantined after 5 tries and delays nobody",
+        checks.hung,
+        4,
+        1,
+        1,
+        under_load=True,
     ),
     Promise(
         "R13",
@@ -90,6 +143,16 @@ PROMISES = (
         60,
         4,
         2,
+    ),
+    Promise(
+        "R21",
+        "Events that come while no worker works are kept, then worked off",
+        checks.pressure,
+        20_000,
+        200,
+        1,
+        on_postgresql=5000,
+        under_load=True,
     ),
     Promise("R22", "Restored from a backup, nothing is filed again", other_trials.backup, 100, 10, 4),
 )
@@ -119,7 +182,8 @@ def try_promise(promise: Promise, database: str, databases: Databases, known: Kn
     with contextlib.ExitStack() as stack:
         children = []
         for number, share in enumerate(shares):
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=_in_memory())))
+            where = None if promise.under_load else _in_memory()
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=where)))
             own = promise.stops_server and database == "postgresql"
             url = "" if own else stack.enter_context(databases.new(database, folder))
             children.append(fork(_in_lane, promise, url, known, share, number))
@@ -155,7 +219,8 @@ def _in_lane(
             engine.dispose()
         lane = Lane(f"{promise.id}-{number}", url, known, settle_seconds=settle, server=server)
         stack.callback(lane.close)
-        lane.warm()
+        if not promise.under_load:
+            lane.warm()
         return promise.check(lane, trials, number)
 
 
@@ -214,15 +279,18 @@ def main() -> int:
     kinds = ["sqlite", "postgresql"] if chosen.database == "both" else [chosen.database]
     known, rows = lanes.knowledge(), []
     with tempfile.TemporaryDirectory(dir=_in_memory()) as folder:
-        databases = Databases(Path(folder))
+        quick, durable = Databases(Path(folder)), Databases(Path(folder), durable=True)
         try:
-            for kind in kinds:
-                for promise in wanted:
-                    trials = chosen.trials or (promise.few if chosen.few else promise.trials)
+            for promise in wanted:
+                for kind in kinds:
+                    usual = promise.trials if kind == "sqlite" else promise.on_postgresql or promise.trials
+                    trials = chosen.trials or (promise.few if chosen.few else usual)
+                    databases = durable if promise.under_load else quick
                     rows.append(try_promise(promise, kind, databases, known, trials))
                     print(f"{promise.id} {kind}: {rows[-1].violations} violations", file=sys.stderr)  # noqa: T201
         finally:
-            databases.close()
+            quick.close()
+            durable.close()
     if chosen.json:
         print(json.dumps([asdict(row) for row in rows], indent=2))  # noqa: T201
     else:

@@ -1,8 +1,9 @@
 """`python -m tests.promises.faults`: every bad answer at every call of the story, once and always.
 
+`python -m tests.promises --only R5` counts the same; here a call or an answer can be chosen.
+
 Once: the story ends as it does without a fault. Always: each job ends in a state that explains itself,
-nothing wrong is written, and once the fault is over the story still ends as it should. Then the same
-service refuses more than so many requests a second, to three processes of workers.
+nothing wrong is written, and once the fault is over the story still ends as it should.
 """
 
 # ruff: noqa: T201 - a report
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import random
 import re
 import sys
 import time
@@ -21,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from tests.promises.lane import Tally
 from tests.promises.stage import LIMITS, RUNS, Stage, Trial, stage
 from triage import jobs
 from triage.azdo import Limits
@@ -28,6 +31,8 @@ from triage.sandbox import faults
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from tests.promises.lane import Lane
 
 # Every call of the story: its method and what its path looks like.
 CALLS = {
@@ -186,10 +191,28 @@ def _stall(trial: Trial) -> float:
     return max(each.seconds for each in trial.endings)
 
 
-def trials(cells: Iterable[tuple[str, str, bool]]) -> list[Result]:
+CELLS = [(call, answer, forever) for answer in faults.ANSWERS for call in CALLS for forever in (False, True)]
+LANES = 6
+
+
+def check(lane: Lane, trials: int, offset: int) -> Tally:
+    """R5: so many cells of the matrix; all of them, when every lane tries its share."""
+    shuffled = random.Random(5).sample(CELLS, len(CELLS))  # so that a part holds some of everything
+    tally = Tally()
+    for each in tried(shuffled[offset::LANES][:trials], lane.settings.database.url):
+        tally.trials += 1
+        when = f"{each.answer}, {'always' if each.always else 'once'}, at {each.call}"
+        tally.violations += [f"{when}: {problem}" for problem in each.problems]
+        tally.hold(each.met, f"{when}: the call was not made")
+        tally.hold(each.stall <= STALL_SECONDS, f"{when}: held a job for {each.stall:.1f} s")
+        tally.most("s a job was held (most)", round(each.stall, 1))
+    return tally
+
+
+def tried(cells: Iterable[tuple[str, str, bool]], database: str = "") -> list[Result]:
     """Try cells of the matrix on a stage of their own."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    with stage() as on:
+    with stage(database) as on:
         wanted = baseline(on)
         return [(always if forever else once)(on, call, answer, wanted) for call, answer, forever in cells]
 
@@ -204,13 +227,7 @@ def main() -> int:
     asked.add_argument("--answer", default="", help="only answers whose name holds this")
     given = asked.parse_args()
     os.environ["TRIAGE_CONFIG"] = os.devnull
-    cells = [
-        (call, answer, forever)
-        for answer in faults.ANSWERS
-        for call in CALLS
-        for forever in (False, True)
-        if given.call in call and given.answer in answer
-    ]
+    cells = [cell for cell in CELLS if given.call in cell[0] and given.answer in cell[1]]
     if not cells:
         asked.error(
             f"no such call or answer; calls: {', '.join(CALLS)}; answers: {', '.join(faults.ANSWERS)}"
@@ -219,7 +236,7 @@ def main() -> int:
     size = 12
     results: list[Result] = []
     with ProcessPoolExecutor(given.jobs) as pool:
-        for part in pool.map(trials, [cells[at : at + size] for at in range(0, len(cells), size)]):
+        for part in pool.map(tried, [cells[at : at + size] for at in range(0, len(cells), size)]):
             results += part
             for each in part:
                 _tell(each)

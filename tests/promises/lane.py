@@ -48,6 +48,14 @@ class Tally:
             known = self.figures.get(name, 0)
             self.figures[name] = max(known, value) if name.endswith("(most)") else known + value
 
+    def hold(self, true: bool, violation: str) -> None:  # noqa: FBT001 - reads as a sentence
+        """Count a violation unless something is true."""
+        if not true:
+            self.violations.append(violation)
+
+    def most(self, name: str, value: float) -> None:
+        self.figures[name] = max(self.figures.get(name, 0), value)
+
     def count(self, name: str, number: float = 1) -> None:
         self.figures[name] = self.figures.get(name, 0) + number
 

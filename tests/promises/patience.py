@@ -1,14 +1,11 @@
-"""`python -m tests.promises.patience`: three worker processes, and a service that refuses what is too much.
+"""R6: three worker processes, and a service that refuses what is too much.
 
 Counts the requests that were sent although Azure DevOps had just refused one: those on their way when
 it did, at most one for each other worker, and none later.
 """
 
-# ruff: noqa: T201 - a report
-
 from __future__ import annotations
 
-import argparse
 import os
 import subprocess
 import sys
@@ -21,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from sqlmodel import Session, col, select
 
+from tests.promises.lane import Tally
 from triage import db, jobs
 from triage.bootstrap import ROOT
 from triage.domain import RunRef
@@ -31,8 +29,37 @@ from triage.sandbox.organisation import Organisation
 if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
 
+    from tests.promises.lane import Lane
+
 WORKERS = 3  # each a process of its own
 _PATIENCE_SECONDS = 300.0
+_PER_SECOND, _HASTY_PER_SECOND = 5, 12  # requests that the service takes
+_RETRY_AFTER = 1  # seconds that it refuses all after one more
+
+
+def check(lane: Lane, trials: int, offset: int) -> Tally:
+    """R6: the runs of so many stories, handed to the processes while the service asks for patience."""
+    every = trials >= len(stories.load())
+    told = play(
+        lane.settings.database.url,
+        per_second=_PER_SECOND if every else _HASTY_PER_SECOND,
+        retry_after=_RETRY_AFTER,
+        stories_max=trials,
+    )
+    budget, tally = told.budget, Tally(trials=told.budget.refusals)
+    tally.hold(budget.refusals > 0, "the service never asked for patience")
+    most = budget.most_in_one()
+    tally.hold(most < WORKERS, f"{most} requests while the service asked for patience")
+    tally.hold(not told.unfinished, f"{told.unfinished} runs were not triaged in time")
+    tally.hold(not told.given_up, f"{told.given_up} jobs were given up")
+    tally.hold(not told.attempts, f"it cost the jobs {told.attempts} attempts")
+    tally.figures = {
+        "runs": told.runs,
+        "requests served": budget.served,
+        "on their way when refused (most)": most,
+        "ms later at the latest (most)": round(max(budget.forbidden, default=0.0) * 1000),
+    }
+    return tally
 
 
 @dataclass(frozen=True)
@@ -48,13 +75,12 @@ class Told:
     seconds: float
 
 
-def play(*, per_second: int, retry_after: int, stories_max: int | None = None) -> Told:
+def play(url: str, *, per_second: int, retry_after: int, stories_max: int | None = None) -> Told:
     """Let the processes triage stories' runs while the service takes so many requests a second."""
     organisation = Organisation("contoso")
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="triage-patience-")))
         played = stack.enter_context(server.serve(organisation, token="played-token"))
-        url = f"sqlite:///{folder / 'triage.db'}"
         engine = db.open_engine(url)
         db.migrate(engine)
         runs = 0
@@ -113,31 +139,3 @@ def _workers(organization: str, database: str, log: Path) -> subprocess.Popen[by
         return subprocess.Popen(
             [sys.executable, "-m", "triage", "work"], cwd=ROOT, env=environment, stdout=told, stderr=told
         )
-
-
-def main() -> int:
-    """Play and print the figures. Returns 0 when the promise is kept."""
-    asked = argparse.ArgumentParser(description=__doc__)
-    asked.add_argument("--per-second", type=int, default=5, help="requests that the service takes")
-    asked.add_argument(
-        "--retry-after", type=int, default=1, help="seconds that it refuses all after one more"
-    )
-    given = asked.parse_args()
-    told = play(per_second=given.per_second, retry_after=given.retry_after)
-    budget = told.budget
-    print(f"worker processes                 {WORKERS}")
-    print(
-        f"runs triaged                     {told.runs - told.unfinished} of {told.runs}, {told.given_up} given up"
-    )
-    print(f"requests served                  {budget.served} in {told.seconds:.0f} s")
-    print(f"refused: forbidden times         {budget.refusals}")
-    print(f"requests in a forbidden time     {len(budget.forbidden)}, at most {budget.most_in_one()} in one")
-    print(f"the latest came after            {max(budget.forbidden, default=0.0) * 1000:.0f} ms")
-    print(f"attempts that it cost the jobs   {told.attempts}")
-    kept = budget.most_in_one() < WORKERS and not (told.unfinished or told.given_up)
-    print("R6 429 is obeyed by all processes: " + ("kept" if kept else "BROKEN"))
-    return 0 if kept else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -12,7 +12,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlmodel import Session, col, select, update
+from sqlalchemy import text
+from sqlmodel import Session, SQLModel, col, select, update
 
 from triage import azdo, config, db, jobs, throttle, worker
 from triage.db import Job
@@ -164,12 +165,18 @@ class Stage:
     """A served organisation, made anew for each trial."""
 
     def __init__(
-        self, organisation: Organisation, url: str, way_in: turnstile.Turnstile, folder: Path
+        self,
+        organisation: Organisation,
+        url: str,
+        way_in: turnstile.Turnstile,
+        folder: Path,
+        database: str,
     ) -> None:
         self.organisation = organisation
         self.url = url
         self.way_in = way_in
         self.folder = folder
+        self.database = database  # of a server, "" for one that is a file
         self.settings = config.load(
             azure_devops={"url": url, "token": TOKEN},
             owners={"default_team": "Platform team"},
@@ -198,11 +205,7 @@ class Stage:
             self.organisation._next_id = 1
         _STORY.set_up(self.organisation)
         numbers = _STORY.play(self.organisation, lambda _: None)
-        database = self.folder / "trial.db"
-        for old in self.folder.glob("trial.db*"):
-            old.unlink()
-        shutil.copy(self.template, database)
-        engine = db.open_engine(f"sqlite:///{database}")
+        engine = self._empty_database()
         stopping = threading.Event()
         gate = throttle.SharedGate(engine, self.url, stopping)
         door = azdo.connect(self.url, TOKEN, limits=limits, gate=gate)
@@ -215,10 +218,23 @@ class Stage:
             self.way_in.open()
             engine.dispose()
 
+    def _empty_database(self) -> Engine:
+        if self.database:
+            engine = db.open_engine(self.database)
+            names = ", ".join(f'"{table.name}"' for table in SQLModel.metadata.sorted_tables)
+            with engine.begin() as connection:
+                connection.execute(text(f"TRUNCATE {names} RESTART IDENTITY CASCADE"))
+            return engine
+        file = self.folder / "trial.db"
+        for old in self.folder.glob("trial.db*"):
+            old.unlink()
+        shutil.copy(self.template, file)
+        return db.open_engine(f"sqlite:///{file}")
+
 
 @contextmanager
-def stage() -> Iterator[Stage]:
-    """Serve an organisation behind a turnstile."""
+def stage(database: str = "") -> Iterator[Stage]:
+    """Serve an organisation behind a turnstile; on a database of PostgreSQL, or on files of its own."""
     organisation = Organisation("contoso")
     with ExitStack() as stack:
         # Where it can be in memory: nothing here is about what survives a power loss.
@@ -229,4 +245,5 @@ def stage() -> Iterator[Stage]:
         way_in = stack.enter_context(turnstile.before(port))
         organisation.url = f"http://127.0.0.1:{way_in.port}/contoso"
         organisation.shut = way_in.shut
-        yield Stage(organisation, organisation.url, way_in, folder)
+        on_server = database if database.startswith("postgresql") else ""
+        yield Stage(organisation, organisation.url, way_in, folder, on_server)

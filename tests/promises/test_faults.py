@@ -1,4 +1,4 @@
-"""Bad answers are survived: a part of the matrix that `python -m tests.promises.faults` tries whole."""
+"""Bad answers are survived: a part of the matrix that `python -m tests.promises` tries whole."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.promises import faults as matrix
-from tests.promises import patience
 from tests.promises.stage import LIMITS, RUNS, Stage, stage
 from triage import jobs
 from triage.azdo import Limits
@@ -132,11 +131,3 @@ def test_a_log_of_a_gigabyte_in_a_megabyte_is_cut(on: Stage) -> None:
         ref = trial.reference(1)
         trial.organisation.faults.append(faults.make("gzip bomb", "GET", r"/logs/1$"))
         assert trial.door.expanded_yaml(ref) is None
-
-
-def test_three_worker_processes_send_nothing_while_one_was_asked_for_patience() -> None:
-    told = patience.play(per_second=12, retry_after=1, stories_max=2)
-    assert (told.unfinished, told.given_up, told.attempts) == (0, 0, 0)
-    assert told.budget.refusals > 0
-    # What was on its way when the service refused: one for each other worker at most.
-    assert told.budget.most_in_one() < patience.WORKERS

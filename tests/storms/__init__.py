@@ -1,1 +1,1 @@
-"""What triage promises under load: storms, fairness, poison, back-pressure. `python -m tests.bench.storm`."""
+"""What triage promises under load: storms, fairness, poison, back-pressure. See tests/promises."""

@@ -1,6 +1,6 @@
 """`python -m tests.storms.entry receive` takes events and works on none; with anything else it is triage.
 
-What STORM_POISON names of runs (`crash=17,hang=18,grow=19`) takes down the worker that reads their timeline.
+What STORM_POISON names of runs (`crash=17,exit=18,hang=19,grow=20`) takes down the worker that reads their timeline.
 Worker processes import this module too, so that theirs are taken down as well.
 """
 
@@ -33,6 +33,8 @@ def _poisoned(door: azdo.Door, ref: RunRef, timeline_id: str | None = None) -> t
     while how:
         if how == "crash":
             os.kill(os.getpid(), signal.SIGSEGV)
+        if how == "exit":
+            os._exit(3)
         if how == "grow":
             held.append(b"x" * 20_000_000)
         time.sleep(0.01)

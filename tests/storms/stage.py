@@ -284,7 +284,7 @@ class Triage:
         return process
 
     def poison(self, how: Mapping[int, str]) -> None:
-        """Let runs take down who reads their timeline: `crash`, `hang` or `grow`."""
+        """Let runs take down who reads their timeline: `crash`, `exit`, `hang` or `grow`."""
         self._environment["STORM_POISON"] = ",".join(f"{kind}={number}" for number, kind in how.items())
 
     def log(self) -> str:
