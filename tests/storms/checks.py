@@ -29,6 +29,7 @@ REVISIONS_MAX = 20
 CALLS_PER_RUN_MAX = 1.2
 GROWTH_MAX = 64.0  # megabytes, of all processes of triage, from the second fifth of a time to the last
 TURNS_MAX = 4  # of another project while one waits for its first: its own, and what the workers had begun
+TRIES = 5  # of a job that takes its worker down
 _FULL, _SECONDS = 5000, 60.0  # a storm
 _RUNS, _FEW_RUNS = 25, 5  # of each secret, when there are many and when there are few
 _NOISY = 50  # times as many runs as there are other secrets
@@ -183,7 +184,7 @@ def _poisoned(lane: Lane, kinds: list[str]) -> Tally:
         tally.violations += [
             f"{kind}: {state} after {crashes} tries"
             for kind, state, crashes in ended
-            if (state, crashes) != (jobs.State.QUARANTINED, jobs.MAX_CRASHES)
+            if (state, crashes) != (jobs.State.QUARANTINED, TRIES)
         ]
         bystanders = Counter((row.state, row.crashes) for row in rows if row.run_id not in how)
         tally.violations += [
