@@ -13,5 +13,8 @@ if TYPE_CHECKING:
 
 
 def test_processes_that_share_postgresql_count_each_run_once(databases: Databases, tmp_path: Path) -> None:
-    with databases.new("postgresql", tmp_path) as url, checks.scene(tmp_path, url) as made:
+    with (
+        databases.new("postgresql", tmp_path) as url,
+        checks.scene(tmp_path, url, POLICY__GROUP_INTERVAL_SECONDS="2") as made,
+    ):
         assert checks.scale(made, runs=60, processes=4) == []

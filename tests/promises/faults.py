@@ -11,6 +11,7 @@ nothing wrong is written, and once the fault is over the story still ends as it 
 from __future__ import annotations
 
 import argparse
+import gc
 import logging
 import os
 import random
@@ -197,6 +198,7 @@ LANES = 6
 
 def check(lane: Lane, trials: int, offset: int) -> Tally:
     """R5: so many cells of the matrix; all of them, when every lane tries its share."""
+    gc.enable()  # a lane has it off, and this one goes on for minutes
     shuffled = random.Random(5).sample(CELLS, len(CELLS))  # so that a part holds some of everything
     tally = Tally()
     for each in tried(shuffled[offset::LANES][:trials], lane.settings.database.url):
