@@ -210,14 +210,14 @@ def _by_use(door: Door, opened: Finding, failed: datetime) -> Proof | None:
         return None  # something failed since: its own event tells of what
     began = max(use.started_at or use.finished_at or failed for use in good)
     page = door.run_url(run.project_name, first.owner_id)
-    what = f"[run {first.owner_id}]({page})" if first.plan_type == "Build" else f"release {first.owner_id}"
+    what = f"[Run {first.owner_id}]({page})" if first.plan_type == "Build" else f"Release {first.owner_id}"
     said = f"{what} used **{words(connection.name)}** and succeeded"
     current = door.connection(run.project_id, connection.id)
     changed = current is not None and current.modified_at is not None and current.modified_at > failed
     if current is not None and changed and current.modified_by is not None:
         who, when = current.modified_by.display_name, _on(current.modified_at)
-        return Proof(f"{_sentence(said)}, after {words(who)} changed the connection on {when}.", began, who)
-    return Proof(f"{_sentence(said)} on {_on(at)}.", began)
+        return Proof(f"{said}, after {words(who)} changed the connection on {when}.", began, who)
+    return Proof(f"{said} on {_on(at)}.", began)
 
 
 def _by_pipeline(door: Door, opened: Finding, failed: datetime) -> Proof | None:
@@ -282,10 +282,6 @@ def _end(
         worked_at=found.worked_at,
         by_person=found.by_person,
     )
-
-
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 def _on(moment: datetime | None) -> str:

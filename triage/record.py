@@ -70,7 +70,7 @@ def _finding(
         held = select(Incident).where(Incident.key == plan.incident_key(found)).with_for_update()
         incident = session.exec(held).first()
         if incident is None:
-            over = _lately_closed(session, tag, policy)
+            over = _lately_closed(session, tag, found.run, policy)
             if over is not None and _failed_before(found.run, over):
                 _join_closed(session, over, _finding_row(found, run_row, over.id))
                 return
@@ -357,9 +357,16 @@ def _earlier(session: Session, row: Incident) -> tuple[acts.Earlier, ...]:
         .limit(_EARLIER_MAX)
     )
     return tuple(
-        acts.Earlier(each.opened_at, each.closed_at, each.renewed_by, each.work_item)
+        acts.Earlier(_began(each), each.worked_at or each.closed_at, each.renewed_by, each.work_item)
         for each in session.exec(query)
     )
+
+
+def _began(row: Incident) -> datetime:
+    """Return when an incident's first run failed; triage may have heard of it late."""
+    opened = opened_by(row)
+    ended = opened.run.finished_at if opened is not None else None
+    return min(row.opened_at, ended) if ended is not None else row.opened_at
 
 
 def _has_item(session: Session, row: Incident) -> bool:
@@ -367,19 +374,26 @@ def _has_item(session: Session, row: Incident) -> bool:
     return session.exec(filed.limit(1)).first() is not None
 
 
-def _lately_closed(session: Session, tag: str, policy: plan.Policy) -> Incident | None:
-    """Return the incident of a credential that was closed a short while ago, its row held."""
+def _lately_closed(session: Session, tag: str, seen: Run, policy: plan.Policy) -> Incident | None:
+    """Return the incident of a credential that a run failed of soon after it was over, its row held."""
     query = (
         select(Incident)
-        .where(
-            Incident.tag == tag,
-            Incident.state == CLOSED,
-            col(Incident.closed_at) > now() - policy.reopen_within,
-        )
+        .where(Incident.tag == tag, Incident.state == CLOSED)
         .order_by(col(Incident.id).desc())
         .with_for_update()
     )
-    return session.exec(query.limit(1)).first()
+    over = session.exec(query.limit(1)).first()
+    return over if over is not None and _since(seen, over) <= policy.reopen_within else None
+
+
+def _since(seen: Run, over: Incident) -> timedelta:
+    """Return for how long a credential had worked when a run failed: by Azure DevOps' clock where that tells.
+
+    triage may notice both ends of that time late.
+    """
+    if over.worked_at is not None and seen.finished_at is not None:
+        return seen.finished_at - over.worked_at
+    return now() - (over.closed_at or now())
 
 
 def _failed_before(seen: Run, over: Incident) -> bool:

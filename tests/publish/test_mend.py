@@ -182,6 +182,17 @@ def test_it_comes_back_late_and_is_a_new_one_that_names_the_old(engine: Engine, 
     assert first["fields"]["System.State"] == "Closed"
 
 
+def test_how_long_it_worked_is_told_by_the_clock_of_azure_devops(engine: Engine, stage: Stage) -> None:
+    broke(engine, stage, stage.finding())
+    used(stage, LATER)
+    look(engine, stage)
+    broke(engine, stage, stage.finding(findings.run(42, finished_at=LATER + timedelta(days=90))))
+    first, second = stage.project.work_items.values()
+    assert first["fields"]["System.State"] == "Closed", "triage has only just seen that it worked, but it did"
+    told = second["fields"]["Microsoft.VSTS.TCM.ReproSteps"]
+    assert f"- {FAILED:%Y-%m-%d} to {LATER:%Y-%m-%d}" in told
+
+
 def test_a_failure_while_it_is_being_ended_keeps_it_open(engine: Engine, stage: Stage) -> None:
     broke(engine, stage, stage.finding())
     row = the_incident(engine)
