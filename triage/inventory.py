@@ -86,7 +86,7 @@ def seen(door: Door, only: Sequence[str] = ()) -> Seen:
     looked, refused = set(), []
     for number, name in _chosen(door, only):
         try:
-            connections = door.connections(number)
+            connections = door.connections(number, remembered=False)
         except (AccessRefused, Cancel) as refusal:
             refused.append(f"The connections of {name} are not shown to triage: {refusal}")
             continue

@@ -391,14 +391,18 @@ class Door:
 
     # Service connections
 
-    def connections(self, project_id: str, *, include_failed: bool = True) -> tuple[Connection, ...]:
-        """Return the connections of a project that the token may see."""
+    def connections(
+        self, project_id: str, *, include_failed: bool = True, remembered: bool = True
+    ) -> tuple[Connection, ...]:
+        """Return the connections of a project that the token may see; `remembered`: a minute old will do."""
 
         def ask() -> tuple[Connection, ...]:
             query = {"includeFailed": "true"} if include_failed else {}
             body = self._wire.get(*_ENDPOINTS, route={"project": project_id}, query=query)
             return tuple(self._connection(each, project_id) for each in listed(body))
 
+        if not remembered:
+            return ask()
         return self._memory.recall(("connections", project_id, include_failed), ask, seconds=_MINUTE)
 
     def connections_by_name(self, project_id: str, names: Sequence[str]) -> tuple[Connection, ...]:
