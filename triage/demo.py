@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import json
 import logging
+import re
 import secrets
 import sys
 import tempfile
@@ -27,13 +29,17 @@ from triage.sandbox.organisation import Organisation
 from triage.sandbox.server import serve
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from sqlalchemy.engine import Engine
 
     from triage.sandbox.server import Played
 
 _PATIENCE_SECONDS = 120.0
+_LOOK_SECONDS = 0.05
+_ROUND_SECONDS = 0.001  # a round belongs to its slot of time; each of these is one of its own
+_COMMENT_SHOWN = 150  # letters
+_ELEMENT = re.compile(r"<[^>]+>")
 _EVENTS = (
     "build.complete",
     "ms.vss-pipelines.run-state-changed-event",
@@ -56,13 +62,36 @@ class Stage:
         answer = requests.get(self.pages_url + path, timeout=30)
         return answer.json() if answer.ok else None
 
-    def settle(self, progress: Callable[[int], None] = lambda _: None) -> None:
+    def look(self) -> None:
+        """Let triage finish, look at its open incidents and at what ends soon, and finish again.
+
+        A served triage does so every few minutes, or daily.
+        """
+        self.settle()
+        for kind in (jobs.Kind.MEND, jobs.Kind.EXPIRY):
+            jobs.put_round(self.engine, kind, _ROUND_SECONDS)
+        self.settle()
+
+    def play(self, told: Sequence[stories.Story], *, tell: Callable[[str], object] = lambda _: None) -> None:
+        """Play stories, each to its end; `tell` hears what comes next."""
+
+        def look() -> None:
+            tell("triage works")
+            self.look()
+
+        stories.play_all(
+            told,
+            self.organisation,
+            lambda event: hooks.deliver(self.organisation, event),
+            look,
+            begin=lambda story: tell(story.title),
+        )
+
+    def settle(self) -> None:
         """Wait until every job has ended."""
         end = time.monotonic() + _PATIENCE_SECONDS
-        while (waiting := jobs.unfinished(self.engine)) and time.monotonic() < end:
-            progress(waiting)
-            time.sleep(0.1)
-        progress(jobs.unfinished(self.engine))
+        while jobs.unfinished(self.engine) and time.monotonic() < end:
+            time.sleep(_LOOK_SECONDS)
 
 
 @contextmanager
@@ -127,7 +156,7 @@ def run(*, once: bool, form: Literal["text", "json"], port: int = 0) -> int:
         if form == "json":
             print(json.dumps({"scenarios": results}, indent=2))  # noqa: T201 - the command's output
         else:
-            _tell(played, results)
+            _tell(played, told, results)
         if not once:
             _stay()
     return 0 if all(result["ok"] for result in results) else 1
@@ -142,16 +171,12 @@ def _play(played: Stage, told: list[stories.Story], *, quiet: bool) -> None:
         console=Console(stderr=True),
         disable=quiet,
     ) as progress:
-        playing = progress.add_task("Pipelines run", total=len(told))
-        for story in told:
-            story.set_up(played.organisation)
-            progress.update(playing, description=escape(story.title[:60]))
-            story.play(played.organisation, lambda event: hooks.deliver(played.organisation, event))
-            progress.advance(playing)
-        progress.update(playing, description="Pipelines have run")
-        first = jobs.unfinished(played.engine)
-        working = progress.add_task("triage works", total=first)
-        played.settle(lambda waiting: progress.update(working, completed=first - waiting))
+        looks = 1 + max((len(story.scenario.afterwards) for story in told), default=0)
+        playing = progress.add_task("Pipelines run", total=len(told) + looks)
+        played.play(
+            told, tell=lambda what: progress.update(playing, description=escape(what[:60]), advance=1)
+        )
+        progress.update(playing, description="All has been played")
 
 
 def _result(story: stories.Story, played: Stage) -> dict[str, Any]:
@@ -166,13 +191,11 @@ def _result(story: stories.Story, played: Stage) -> dict[str, Any]:
     }
 
 
-def _tell(played: Stage, results: list[dict[str, Any]]) -> None:
+def _tell(played: Stage, told: list[stories.Story], results: list[dict[str, Any]]) -> None:
     out = Console()
     table = Table("", "Run", "Signature", "Connection", "Owner", "Work item", "Renewal", pad_edge=False)
     for each in results:
         seen = each["happened"]
-        item = seen["work_items"][0] if seen["work_items"] else {}
-        number, url = _item(item)
         connection = escape(seen["connection"] or "–")
         how = f"\n[dim]{escape(seen['link'])}[/]" if seen["connection"] and seen["link"] else ""
         table.add_row(
@@ -180,11 +203,12 @@ def _tell(played: Stage, results: list[dict[str, Any]]) -> None:
             escape(each["title"]),
             escape(f"{seen['rule']} ({seen['verdict']})") if seen["rule"] else "[dim]nothing[/]",
             connection + how,
-            _owner(seen) if seen["work_items"] else "–",
-            f"[link={url}]{number}[/link]" if number else "–",
-            escape(seen["recipe"] or "–") if seen["work_items"] else "–",
+            _owner(seen) if seen["items"] else "–",
+            "\n".join(map(_item, seen["items"])) or "–",
+            escape(seen["recipe"] or "–") if seen["items"] else "–",
         )
     out.print(table)
+    out.print(_later(results, {story.name: story for story in told}))
     for each in results:
         for difference in each["differences"]:
             out.print(f"[red]{escape(each['name'])}:[/] {escape(difference)}")
@@ -195,15 +219,40 @@ def _tell(played: Stage, results: list[dict[str, Any]]) -> None:
     out.print(f"the played organisation:   {played.organisation.url}", highlight=False, soft_wrap=True)
 
 
+def _later(results: list[dict[str, Any]], told: dict[str, stories.Story]) -> Table:
+    """Return what came after the first failure: renewals, relapses, warnings."""
+    table = Table("", "Some time later", "What happened", "What triage did", pad_edge=False, show_lines=True)
+    for each in results:
+        if told[each["name"]].afterwards:
+            mark = "[green]✓[/]" if each["ok"] else "[red]✗[/]"
+            table.add_row(mark, escape(each["title"]), *_afterwards(told[each["name"]], each["happened"]))
+    return table
+
+
 def _owner(seen: dict[str, Any]) -> str:
     how = f"\n[dim]{escape(seen['owner_method'])}[/]" if seen["owner_method"] else ""
     return escape(str(seen["owner"] or "nobody")) + how
 
 
-def _item(item: Any) -> tuple[str, str]:
-    if isinstance(item, dict):
-        return (f"#{item['id']}" if item.get("id") else ""), str(item.get("url") or "")
-    return (str(item), str(item)) if item else ("", "")
+def _item(item: dict[str, Any]) -> str:
+    return f"[link={item['url']}]#{item['id']}[/link]\n[dim]{escape(item['state'])}[/]"
+
+
+def _afterwards(story: stories.Story, seen: dict[str, Any]) -> tuple[str, str]:
+    """Return what people and pipelines did later, and what triage made of it; both with markup."""
+    happened = [escape(each) for each in story.afterwards]
+    did = []
+    for item in seen["items"]:
+        number = f"[link={item['url']}]#{item['id']}[/link]"
+        did += [f"{number} {escape(each)}" for each in ("is filed.", *map(_plain, item["comments"]))]
+        did.append(f"{number} is [bold]{escape(item['state'])}[/] in the end.")
+    return "\n".join(happened), "\n".join(did)
+
+
+def _plain(comment: str) -> str:
+    """Return how a comment begins, without its HTML."""
+    text = " ".join(html.unescape(_ELEMENT.sub("", comment)).split())
+    return text if len(text) <= _COMMENT_SHOWN else text[:_COMMENT_SHOWN].rsplit(" ", 1)[0] + " …"
 
 
 def _stay() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from tests.databases import rows
 from triage import demo
-from triage.sandbox import hooks, stories
+from triage.sandbox import stories
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,10 +21,7 @@ STORIES = stories.load()
 def stage(tmp_path: Path, database_url: str) -> Iterator[demo.Stage]:
     """Every scenario played once, in one organisation."""
     with demo.stage(tmp_path, database_url=database_url) as stage:
-        for story in STORIES:
-            story.set_up(stage.organisation)
-            story.play(stage.organisation, lambda event: hooks.deliver(stage.organisation, event))
-        stage.settle()
+        stage.play(STORIES)
         yield stage
 
 

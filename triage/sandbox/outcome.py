@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from triage.sandbox.processes import STATES
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -19,9 +21,12 @@ _COMPARED = {
     "owner": "the assignee of the work item",
     "recipe": "the renewal recipe",
     "work_item": "the work item's type",
+    "work_items": "the states of the work items",
+    "incident": "the incident",
     "runs": "the number of runs in the incident",
     "thread": "a thread on the pull request",
     "tag": "a tag on the failed runs",
+    "run_tag": "the tag of the failed runs",
 }
 _ALWAYS = {"work_item", "runs", "thread", "tag"}  # said or not: what is not expected must not happen
 _VERDICTS = ["expired", "revoked", "rejected", "missing", "misconfigured", "look-alike"]
@@ -38,8 +43,8 @@ def happened(story: Story, organisation: Organisation, view: Callable[[str], Any
         numbers = sorted([*project.builds, *project.releases])
     findings = [each for number in numbers for each in _findings(view, story.project_id, number)]
     best = min(findings, key=_rank, default={})
-    incidents = [each for each in view("/api/incidents") or [] if each["project_id"] == story.project_id]
-    incident = incidents[0] if incidents else {}
+    last = max((each.get("incident_id") or 0 for each in findings), default=0)
+    incident = (view(f"/api/incidents/{last}") if last else None) or {}
     return {
         "rule": best.get("rule"),
         "credential": best.get("credential"),
@@ -50,14 +55,17 @@ def happened(story: Story, organisation: Organisation, view: Callable[[str], Any
         "owner_method": best.get("owner_method"),
         "owner_reason": best.get("owner_reason"),
         "recipe": best.get("recipe"),
-        "work_item": ", ".join(told["types"]) or None,
+        "work_item": ", ".join(dict.fromkeys(told["types"])) or None,
+        "work_items": [each["category"] for each in told["items"]],
+        "incident": _stands(incident),
+        "closed_reason": incident.get("closed_reason"),
         "runs": int(incident.get("runs") or 0),
         "thread": bool(told["threads"]),
         "tag": bool(told["tagged"]) and told["tagged"] == told["failed"],
+        "run_tag": ", ".join(told["tags"]) or None,
         "evidence": best.get("excerpt"),
         "line": best.get("line"),
-        "incidents": len(incidents),
-        "work_items": told["work_items"],
+        "items": told["items"],
         "pull_requests": told["pull_requests"],
         "run_pages": told["pages"],
         "thread_states": told["thread_states"],
@@ -76,8 +84,8 @@ def check(story: Story, organisation: Organisation, view: Callable[[str], Any]) 
         and found[key] != expected
     ]
     differences += [f"triage has come to no conclusion about {page}." for page in found["unseen"]]
-    if len(found["work_items"]) > 1:
-        differences.append(f"Expected one work item at most, but there are {len(found['work_items'])}.")
+    if len(found["items"]) > 1 and wanted.work_items is None:
+        differences.append(f"Expected one work item at most, but there are {len(found['items'])}.")
     if wanted.log_text and wanted.log_text not in (found["evidence"] or ""):
         differences.append(
             f"Expected the evidence to hold {wanted.log_text!r}, but it is {found['evidence']!r}."
@@ -88,6 +96,11 @@ def check(story: Story, organisation: Organisation, view: Callable[[str], Any]) 
         )
     with organisation.lock:
         said = _texts(organisation.projects[story.project_id])
+    differences += [
+        f"A work item, a comment or a thread must say {text!r}, but none does."
+        for text in (story.fill(each, organisation) for each in wanted.said)
+        if text not in said
+    ]
     never = [story.fill(text, organisation) for text in wanted.never]
     differences += [
         f"No work item or thread may say {text!r}, but one does." for text in never if text in said
@@ -106,18 +119,12 @@ def _in_organisation(project: Project, base_url: str) -> dict[str, Any]:
             for _, item in items
             if (person := item["fields"].get("System.AssignedTo"))
         ],
-        "work_items": [
-            {
-                "id": number,
-                "title": item["fields"].get("System.Title"),
-                "url": f"{home}/_workitems/edit/{number}",
-            }
-            for number, item in items
-        ],
+        "items": [_item(project, number, item["fields"], home) for number, item in items],
         "threads": [thread["id"] for _, thread in threads],
         "thread_states": [str(thread["status"]) for _, thread in threads],
         "pull_requests": sorted({f"{home}/_git/{project.name}/pullrequest/{key[1]}" for key, _ in threads}),
         "tagged": {number for number, tags in project.build_tags.items() if tags},
+        "tags": sorted({tag for tags in project.build_tags.values() for tag in tags}),
         "failed": {
             n for n, build in project.builds.items() if build["result"] in {"failed", "partiallySucceeded"}
         },
@@ -131,6 +138,25 @@ def _in_organisation(project: Project, base_url: str) -> dict[str, Any]:
         },
         "pages": [f"{home}/_build/results?buildId={number}" for number in sorted(project.builds)],
     }
+
+
+def _item(project: Project, number: int, fields: dict[str, Any], home: str) -> dict[str, Any]:
+    state = str(fields.get("System.State"))
+    return {
+        "id": number,
+        "title": fields.get("System.Title"),
+        "url": f"{home}/_workitems/edit/{number}",
+        "state": state,
+        "category": STATES[project.process][fields["System.WorkItemType"]].get(state),
+        "comments": [str(each["text"]) for each in project.comments.get(number, [])],
+    }
+
+
+def _stands(incident: dict[str, Any]) -> str | None:
+    if not incident:
+        return None
+    again = incident["state"] == "open" and incident["reopened_at"]
+    return "open again" if again else str(incident["state"])
 
 
 def _failed(build: dict[str, Any]) -> bool:

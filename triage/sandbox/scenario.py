@@ -35,7 +35,7 @@ class ConnectionTable(_Table):
     creation: Literal["Automatic", "Manual", ""] = ""
     authentication: Literal["spnKey", "spnCertificate", ""] = ""
     url: str = "https://management.azure.com/"
-    description: str = ""
+    description: str = ""  # `<<day 14>>` is the day in two weeks
     parameters: dict[str, str] = Field(default_factory=dict)  # of the authorization; win over the defaults
     data: dict[str, str] = Field(default_factory=dict)
     created_by: str = "Platform Engineer"
@@ -96,6 +96,18 @@ class RunTable(_Table):
     )
 
 
+class AfterwardsTable(_Table):
+    """What happens some time later, in the order of these keys; then triage looks at everything."""
+
+    days: float = 0.1  # since what is told before it; the last thing of a story happens today
+    connection: str = ""  # that is meant; none: the first one
+    renewed_by: str = ""  # a person puts a new secret into it
+    ends_in_days: int | None = None  # so many days are left by now: the date in its description is moved
+    closed_by: str = ""  # a person closes the open work items
+    run: Literal["", "passes", "fails"] = ""  # a pipeline of [[runs]] runs again
+    pipeline: str = ""  # which; none: the first one
+
+
 class Expected(_Table):
     """What triage must have made of the story. Without a credential: nothing."""
 
@@ -107,9 +119,13 @@ class Expected(_Table):
     owner: str | None = None
     recipe: str | None = None
     work_item: str | None = None  # its type
-    runs: int = 0  # that the work item's incident has
+    work_items: list[str] | None = None  # the categories of their states, the oldest first; None: one at most
+    incident: Literal["open", "open again", "closed"] | None = None  # the last one
+    runs: int = 0  # that the incident has
     thread: bool = False
     tag: bool = False
+    run_tag: str | None = None  # the only tag that the failed runs have
+    said: list[str] = Field(default_factory=list)  # what a work item, a comment or a thread must say
     log_text: str | None = None  # the evidence must contain it
     never: list[str] = Field(default_factory=list)  # what no work item or thread may say
     either: list[Literal["thread", "tag", "runs"]] = Field(default_factory=list)  # what may happen or not
@@ -124,6 +140,7 @@ class Scenario(_Table):
     project: ProjectTable
     connections: list[ConnectionTable] = Field(default_factory=list)
     runs: list[RunTable]
+    afterwards: list[AfterwardsTable] = Field(default_factory=list)
     expected: Expected
 
 

@@ -12,17 +12,21 @@ from typing import TYPE_CHECKING, Any
 from triage.sandbox import deployments, events, pipeline, scenario, timeline, wire
 from triage.sandbox.organisation import Project
 from triage.sandbox.outcome import check, happened
+from triage.sandbox.processes import STATES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from triage.sandbox.organisation import Organisation
-    from triage.sandbox.scenario import RunTable, Scenario
+    from triage.sandbox.scenario import AfterwardsTable, RunTable, Scenario
 
-__all__ = ["SCENARIOS", "Story", "check", "happened", "load"]
+__all__ = ["SCENARIOS", "Story", "check", "happened", "load", "play_all"]
 
 SCENARIOS = Path(__file__).parent / "scenarios"
-_SLOT = re.compile(r"<<(id|link|application|tenant|subscription|url)(?: ([^>]+))?>>")
+_SLOT = re.compile(r"<<(id|link|application|tenant|subscription|url|day|run)(?: ([^>]+))?>>")
+_SETTLED = timedelta(minutes=5)  # since the last thing: long enough for the agent to have sent its logs
+_CONNECTION_AGE = timedelta(days=95)  # a secret that Azure DevOps made for three months is over
+_DAY = re.compile(r"\d{4}-\d\d-\d\d")
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,11 @@ class Story:
         return {key: value for key, value in told.model_dump().items() if value is not None and value != []}
 
     @property
+    def afterwards(self) -> list[str]:
+        """Return what happens later, a sentence each."""
+        return [_sentence(self.scenario, table) for table in self.scenario.afterwards]
+
+    @property
     def project_id(self) -> str:
         """Return the id of the story's own project."""
         return wire.guid("project", self.scenario.project.name)
@@ -60,7 +69,9 @@ class Story:
             project = Project(self.project_id, told.project.name, told.project.process)
             organisation.projects[project.id] = project
             for table in told.connections:
-                made = wire.endpoint(project.name, table, organisation.url)
+                filled = table.model_copy(update={"description": self.fill(table.description, organisation)})
+                at = self._time(0) - _CONNECTION_AGE
+                made = wire.endpoint(project.name, filled, organisation.url, at=at)
                 project.endpoints[made["id"]] = made
                 _add_group(organisation, made["administratorsGroup"])
             repository = wire.guid(project.name, "repository")
@@ -77,7 +88,7 @@ class Story:
         Every run is there before the first event is sent, so that the order in which a receiver
         works makes no difference.
         """
-        ended = datetime.now(UTC) - timedelta(minutes=5)  # long enough for the agent to have sent its logs
+        ended = self._time(0)
         project = organisation.projects[self.project_id]
         said: list[dict[str, Any]] = []
         numbers = []
@@ -95,6 +106,46 @@ class Story:
         for event in said:
             fire(event)
         return numbers
+
+    def go_on(
+        self, organisation: Organisation, number: int, fire: Callable[[dict[str, Any]], object]
+    ) -> None:
+        """Let happen what the scenario tells as the `number`th thing afterwards, counted from 1."""
+        table, at = self.scenario.afterwards[number - 1], self._time(number)
+        project = organisation.projects[self.project_id]
+        with organisation.lock:
+            self._change(organisation, project, table, at)
+            if table.closed_by:
+                _close_items(project, wire.person(table.closed_by, organisation.url), at)
+        if table.run:
+            runs = self.scenario.runs
+            again = next(run for run in runs if table.pipeline in {"", run.pipeline})
+            again = again if table.run == "fails" else _passing(again)
+            with organisation.lock:
+                build = self._run(organisation, project, again, len(runs) + number, at)
+            for kind in again.events:
+                fire(events.render(kind, build, organisation.url, project))
+
+    def _time(self, number: int) -> datetime:
+        """Return when the `number`th thing afterwards happens; 0: what the story begins with."""
+        left = sum(each.days for each in self.scenario.afterwards[number:])
+        return datetime.now(UTC) - _SETTLED - timedelta(days=left)
+
+    def _change(
+        self, organisation: Organisation, project: Project, table: AfterwardsTable, at: datetime
+    ) -> None:
+        if not table.renewed_by and table.ends_in_days is None:
+            return
+        name = table.connection or self.scenario.connections[0].name
+        connection = project.endpoints[wire.guid(project.name, "connection", name)]
+        if table.renewed_by:
+            # Before the run that ends now has begun.
+            connection["modificationDate"] = wire.stamp(at - timedelta(minutes=10))
+            connection["modifiedBy"] = wire.person(table.renewed_by, organisation.url)
+        if table.ends_in_days is not None:
+            ends = _day(table.ends_in_days)
+            for told in (connection, *connection["serviceEndpointProjectReferences"]):
+                told["description"] = _DAY.sub(ends, told["description"])
 
     def _run(
         self, organisation: Organisation, project: Project, table: RunTable, index: int, at: datetime
@@ -190,10 +241,14 @@ class Story:
         }
 
     def fill(self, text: str, organisation: Organisation) -> str:
-        """Put a connection's id, page, application or subscription, the tenant or our address into a text."""
+        """Put what `<<…>>` stands for into a text: see scenarios/README.md."""
         project = self.scenario.project.name
 
         def value(slot: re.Match[str]) -> str:
+            if slot[1] == "day":
+                return _day(int(slot[2]))
+            if slot[1] == "run":
+                return str(sorted(organisation.projects[self.project_id].builds)[int(slot[2]) - 1])
             identifier = wire.guid(project, "connection", slot[2] or "")
             return {
                 "id": identifier,
@@ -221,6 +276,65 @@ def load(folder: Path = SCENARIOS) -> list[Story]:
     if mistakes:
         raise scenario.ScenarioError("\n".join(mistakes))
     return found
+
+
+def play_all(
+    told: Sequence[Story],
+    organisation: Organisation,
+    fire: Callable[[dict[str, Any]], object],
+    look: Callable[[], object],
+    *,
+    begin: Callable[[Story], object] = lambda _: None,
+) -> None:
+    """Play stories side by side, each to its end; `look` lets triage finish and look at everything."""
+    for story in told:
+        begin(story)
+        story.set_up(organisation)
+        story.play(organisation, fire)
+    look()
+    for number in range(1, 1 + max((len(story.scenario.afterwards) for story in told), default=0)):
+        for story in told:
+            if number <= len(story.scenario.afterwards):
+                story.go_on(organisation, number, fire)
+        look()
+
+
+def _sentence(told: Scenario, table: AfterwardsTable) -> str:
+    connection = table.connection or (told.connections[0].name if told.connections else "")
+    pipeline = table.pipeline or told.runs[0].pipeline
+    left = "tomorrow" if table.ends_in_days == 1 else f"in {table.ends_in_days} days"
+    parts = [
+        f"{table.days:.0f} days later" if table.days > 1 else "",
+        f"{table.renewed_by} renews {connection}" if table.renewed_by else "",
+        f"{connection} ends {left}" if table.ends_in_days is not None else "",
+        f"{table.closed_by} closes the work item" if table.closed_by else "",
+        f"{pipeline} {'passes' if table.run == 'passes' else 'fails again'}" if table.run else "",
+    ]
+    return ", ".join(part for part in parts if part) + "."
+
+
+def _passing(table: RunTable) -> RunTable:
+    """Return a run in which no step fails."""
+    steps = [step.model_copy(update={"errors": [], "result": ""}) for step in table.steps]
+    return table.model_copy(update={"steps": steps})
+
+
+def _close_items(project: Project, person: dict[str, Any], at: datetime) -> None:
+    for item in project.work_items.values():
+        states = STATES[project.process][item["fields"]["System.WorkItemType"]]
+        if states[item["fields"]["System.State"]] == "Completed":
+            continue
+        item["rev"] += 1
+        item["fields"] |= {
+            "System.State": next(name for name, category in states.items() if category == "Completed"),
+            "System.ChangedDate": wire.stamp(at),
+            "System.ChangedBy": person,
+            "Microsoft.VSTS.Common.ClosedDate": wire.stamp(at),
+        }
+
+
+def _day(ahead: int) -> str:
+    return f"{datetime.now(UTC) + timedelta(days=ahead):%Y-%m-%d}"
 
 
 def _definition_id(project: str, pipeline: str) -> int:

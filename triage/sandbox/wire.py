@@ -63,8 +63,8 @@ def person(name: str, base_url: str) -> dict[str, Any]:
     }
 
 
-def endpoint(project: str, table: ConnectionTable, base_url: str) -> dict[str, Any]:
-    """Return a service endpoint as a GET answers it, without its secret."""
+def endpoint(project: str, table: ConnectionTable, base_url: str, *, at: datetime) -> dict[str, Any]:
+    """Return a service endpoint as a GET answers it, without its secret; `at` is when it was last changed."""
     identifier = guid(project, "connection", table.name)
     made = person(table.created_by, base_url)
     changed = person(table.modified_by, base_url) if table.modified_by else made
@@ -72,7 +72,7 @@ def endpoint(project: str, table: ConnectionTable, base_url: str) -> dict[str, A
         "administratorsGroup": person(table.administrators, base_url) if table.administrators else None,
         "authorization": {"parameters": _parameters(identifier, table), "scheme": table.scheme},
         "createdBy": made,
-        "creationDate": "2026-08-18T09:22:44.087Z",
+        "creationDate": stamp(at - timedelta(days=1)),
         "data": _data(identifier, table),
         "description": table.description,
         "groupScopeId": None,
@@ -81,7 +81,7 @@ def endpoint(project: str, table: ConnectionTable, base_url: str) -> dict[str, A
         "isOutdated": False,
         "isReady": table.ready,
         "isShared": False,
-        "modificationDate": "2026-08-19T09:49:04.997Z",
+        "modificationDate": stamp(at),
         "modifiedBy": changed,
         "name": table.name,
         "operationStatus": {
