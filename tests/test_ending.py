@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from pydantic import SecretStr
+from sqlmodel import Session, select
 
+from tests.databases import rows
 from tests.test_cli import triage
 from triage import azdo, config, db, ending, jobs, owner, plan, renewal, worker
 from triage.errors import RetryLater, UsageError
@@ -140,6 +142,7 @@ def test_the_owner_gets_one_item_is_reminded_and_hears_of_the_renewal(
     text = item["Microsoft.VSTS.TCM.ReproSteps"]
     assert "in 20 days" in text
     assert "**Used by** deploy, the last time on" in text
+    assert f"(http://127.0.0.1:8080/connections/{endpoint['id']})" in text
     assert "az ad app credential reset" in text, "the steps of this kind of connection"
     assert "new day into the connection's description" in text
     assert "must never be seen" not in text
@@ -290,6 +293,71 @@ def test_an_automatic_secret_that_outlived_its_time_is_no_alarm(
     assert set(titles) == {"young", "old"}
     assert "probably ends on" in titles["young"]["Microsoft.VSTS.TCM.ReproSteps"]
     assert "made for two years" in titles["old"]["Microsoft.VSTS.TCM.ReproSteps"]
+
+
+def kept(engine: Engine) -> dict[str, db.SeenConnection]:
+    with Session(engine, expire_on_commit=False) as session:
+        return {row.name: row for row in session.exec(select(db.SeenConnection))}
+
+
+def test_what_a_round_saw_is_kept_for_the_pages(
+    organisation: Organisation, engine: Engine, settings: config.Settings
+) -> None:
+    project = shop(organisation)
+    soon = add(project, organisation, "soon", days=5)
+    use(project, soon, days_ago=2, pipeline="nightly")
+    add(project, organisation, "nobody knows")
+    look(engine, settings)
+    seen = kept(engine)
+    assert set(seen) == {"soon", "nobody knows", "triage itself"}
+    assert (seen["soon"].ends_at, seen["soon"].source) == (
+        datetime.fromisoformat(f"{day(5)}T00:00+00:00"),
+        "description",
+    )
+    assert (seen["soon"].pipelines, seen["soon"].work_item) == ('["nightly"]', min(project.work_items))
+    assert (seen["soon"].work_item_url or "").endswith(f"/_workitems/edit/{min(project.work_items)}")
+    assert seen["nobody knows"].uses_asked_at is not None, "asked although nothing is said of it"
+    assert "must never be seen" not in rows(engine)
+
+    del project.endpoints[soon["id"]]
+    look(engine, settings)
+    assert set(kept(engine)) == {"nobody knows", "triage itself"}
+    organisation.faults.append(Fault("GET", "/serviceendpoint/endpoints", times=5, status=403))
+    look(engine, settings)
+    assert "nobody knows" in kept(engine), "hidden for once"
+
+
+def test_one_round_asks_who_uses_some_and_the_next_one_others(
+    organisation: Organisation, engine: Engine, settings: config.Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ending, "_ASKED_AT_ONCE", 2)
+    for number in range(4):
+        endpoint = add(shop(organisation), organisation, f"connection-{number}")
+        use(shop(organisation), endpoint, days_ago=1)
+    asked = []
+    for _ in range(2):
+        look(engine, settings)
+        asked.append({name for name, row in kept(engine).items() if row.uses_asked_at})
+    assert [len(each) for each in asked] == [2, 4]
+    assert {row.pipelines for row in kept(engine).values() if row.type} == {'["deploy"]'}
+
+
+def test_what_outlived_its_time_is_remembered_while_nobody_asks_again(
+    organisation: Organisation, engine: Engine, settings: config.Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = shop(organisation)
+    old = add(project, organisation, "old", changed=200, data={"creationMode": "Automatic"})
+    use(project, old, days_ago=1)
+    look(engine, settings)
+    ends = kept(engine)["old"].ends_at
+    assert ends is not None
+    assert (ends - TODAY).days > 365
+    monkeypatch.setattr(ending, "_ASKED_AT_ONCE", 0)
+    look(engine, settings)
+    assert kept(engine)["old"].ends_at == ends
+    old["modificationDate"] = wire_time(TODAY - timedelta(days=10))
+    look(engine, settings)
+    assert (kept(engine)["old"].ends_at or ends) < ends, "changed since: what was seen is of another secret"
 
 
 @pytest.fixture

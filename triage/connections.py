@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from triage.domain import Connection, Owner
     from triage.inventory import Held, Own
 
-_UNUSED_DAYS = 90
 _SHOWN_PIPELINES = 3
 
 
@@ -150,7 +149,7 @@ def _ends_within(each: Held | Own, days: int) -> bool:
 def _is_idle(held: Held) -> bool:
     if held.uses is None:
         return False
-    return held.last_used is None or (now() - held.last_used).days > _UNUSED_DAYS
+    return held.last_used is None or (now() - held.last_used).days > inventory.UNUSED_DAYS
 
 
 def _table(held: Sequence[Held], own: Sequence[Own]) -> None:

@@ -313,6 +313,32 @@ class Warned(SQLModel, table=True):
     told_at: datetime = _time(default_factory=now)
 
 
+class SeenConnection(SQLModel, table=True):
+    """A connection, or a credential of triage's own, as the last look at all of them saw it."""
+
+    __tablename__ = "seen_connection"
+
+    key: str = Field(primary_key=True)  # as Warned.key
+    name: str
+    type: str = ""  # "" of triage's own
+    scheme: str = ""  # of triage's own: how it signs in
+    creation: str = ""
+    project_id: str = ""  # of the first place
+    places: str = "[]"  # JSON: the projects that share it, each with the connection's page there
+    is_disabled: bool = False
+    created_at: datetime | None = _time(default=None)
+    changed_at: datetime | None = _time(default=None)
+    ends_at: datetime | None = _time(default=None)
+    source: str  # see expiry.Source
+    reason: str  # one sentence: how the end is known
+    pipelines: str = "[]"  # JSON: names of those that used it lately, the last first
+    last_used_at: datetime | None = _time(default=None)
+    uses_asked_at: datetime | None = _time(default=None)  # None: never, or triage may not see them
+    work_item: int | None = None  # that says that it ends soon
+    work_item_url: str | None = None
+    seen_at: datetime = _time(default_factory=now)
+
+
 event.listen(Session, "before_commit", lambda _: faultpoint.reach("before commit"))
 event.listen(Session, "after_commit", lambda _: faultpoint.reach("after commit"))
 

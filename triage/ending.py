@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from sqlmodel import Session, select
 
-from triage import acts, expiry, inventory, owner, plan, renewal, tell
+from triage import acts, expiry, inventory, owner, plan, register, renewal, tell
 from triage.db import Warned, now
 from triage.expiry import End, Source
 from triage.publish import endings, work_item
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from triage.db import Job
     from triage.inventory import Held, Own, Seen
     from triage.worker import Knowledge
+
+
+_ASKED_AT_ONCE = 200  # connections of which a round asks who uses them, beside those that end soon
 
 
 @dataclass(frozen=True)
@@ -48,19 +51,26 @@ def round_of(
     held = [inventory.look(places, graph) for places in there.places.values()]
     # Who uses it is one request each: asked only where something may be said of it.
     near = [inventory.with_uses(door, each) if _may_be_near(each, days) else each for each in held]
+    own = inventory.own(settings, graph)
     watched = settings.watch.project
     found = [_of_connection(each) for each in near if not each.connection.is_disabled]
-    found += [
-        _Credential(f"own:{each.setting}", "triage itself", watched, each.end, each)
-        for each in inventory.own(settings, graph)
-    ]
+    found += [_Credential(f"own:{each.setting}", "triage itself", watched, each.end, each) for each in own]
     round_ = _Round(door, engine, known, days, job.lease or "")
     for each in sorted(found, key=lambda each: (each.end.at is None, each.end.at or now())):
         round_.handle(each)
     round_.forget({each.key for each in found}, there)
-    told = f"Looked at {len(held)} connections: {round_}"
-    problems = [*there.refused, graph.problem if graph else ""]
-    return " ".join([told, *(each for each in problems if each)])
+    problems = [each for each in (*there.refused, graph.problem if graph else "") if each]
+    # Last, so that it holds up no warning.
+    register.keep(engine, door, there, _with_more_uses(door, engine, near), own, problems)
+    count = "1 connection" if len(held) == 1 else f"{len(held)} connections"
+    return " ".join([f"Looked at {count}: {round_}", *problems])
+
+
+def _with_more_uses(door: Door, engine: Engine, held: list[Held]) -> list[Held]:
+    """Ask who uses some of those that were not asked about, other ones in the next round."""
+    unasked = [each.connection.id for each in held if each.uses is None]
+    chosen = register.longest_not_asked(engine, unasked, _ASKED_AT_ONCE)
+    return [inventory.with_uses(door, each) if each.connection.id in chosen else each for each in held]
 
 
 def _may_be_near(held: Held, days: list[int]) -> bool:
@@ -155,9 +165,10 @@ class _Round:
         end, organization = credential.end, self.door.organization_url
         mark = plan.incident_tag(organization, f"{credential.key}:{end.at:%Y-%m-%d}")
         reminders = [days for days in self.days if days < due]
+        page = f"{self.known.pages_url}/connections/{credential.key.removeprefix('connection:')}"
         held = credential.of
         if isinstance(held, inventory.Own):
-            title, text = endings.own(held, left, reminders)
+            title, text = endings.own(held, left, reminders, page=page)
             return acts.FileNotice(credential.project_id, title, text, mark, more_tags=(_tag(due),))
         connection, project = held.connection, held.places[0].project
         whose = owner.ahead(self.door, connection, project, self.known.owners, self.known.fallback)
@@ -165,7 +176,7 @@ class _Round:
         return acts.FileNotice(
             credential.project_id,
             endings.title(credential.name, end),
-            endings.text(held, whose, recipe, left, reminders),
+            endings.text(held, whose, recipe, left, reminders, page=page),
             mark,
             assignees=(whose.assignee,) if whose.assignee else (),
             area=whose.area,

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from triage.domain import Connection
 
 _USES = 50  # of one connection; more would say no more about who uses it
+UNUSED_DAYS = 90  # a connection that no run used for longer counts as unused
 _WITHOUT_END = {"managed-identity", "workload-identity", "azure-cli"}
 SUCCEEDED = {"succeeded", "succeededWithIssues"}
 

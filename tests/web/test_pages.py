@@ -133,7 +133,10 @@ def test_a_closed_incident_leaves_the_inbox(client: TestClient, engine: Engine, 
         row = session.get(Incident, incident)
         assert row is not None
         row.state = "closed"
-    assert "azure-shop&#39;" not in client.get("/").text
+    to_renew, over = client.get("/").text.split("Over lately")
+    assert "No credentials to renew" in to_renew
+    assert "azure-shop&#39;" not in to_renew
+    assert "azure-shop&#39;" in over
     assert client.get(f"/incidents/{incident}").status_code == 200
 
 

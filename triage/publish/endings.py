@@ -36,6 +36,7 @@ A managed identity never has to be renewed (`{setting}.auth`)."""
 
 _CLOSING = """\
 triage says here when less time is left{again}, and closes this item once the end has moved. \
+[What triage knows of it]({page}) is kept up to date. \
 To hear no more of it, close the item."""
 
 _DESCRIBED = "Write the new day into the connection's description, too: that is where triage knows it from."
@@ -55,8 +56,8 @@ def title(name: str, end: End) -> str:
     return f"[triage] Renew the credential of {visible(name)}"[: _TITLE_MAX - len(day)] + day
 
 
-def text(held: Held, owner: Owner, recipe: Recipe, days: int, reminders: Sequence[int]) -> str:
-    """Return the work item of a connection that ends soon, Markdown."""
+def text(held: Held, owner: Owner, recipe: Recipe, days: int, reminders: Sequence[int], *, page: str) -> str:
+    """Return the work item of a connection that ends soon, Markdown; `page` is triage's own of it."""
     connection = held.connection
     about = _ABOUT.format(
         name=words(connection.name),
@@ -76,16 +77,16 @@ def text(held: Held, owner: Owner, recipe: Recipe, days: int, reminders: Sequenc
         f"Until {_day(held.end)} everything works; what follows speaks of the time after it, too.",
         renewal(recipe),
         _DESCRIBED if held.end.source is Source.DESCRIPTION else "",
-        _closing(reminders),
+        _closing(reminders, page),
     ]
     return "\n\n".join(part for part in parts if part)
 
 
-def own(credential: Own, days: int, reminders: Sequence[int]) -> tuple[str, str]:
+def own(credential: Own, days: int, reminders: Sequence[int], *, page: str) -> tuple[str, str]:
     """Return title and text of the work item of triage's own credential, Markdown."""
     end = credential.end
     said = _OWN.format(day=_day(end), left=_left(days), reason=end.reason, setting=credential.setting)
-    return title("triage itself", end), f"{said}\n\n{_closing(reminders)}"
+    return title("triage itself", end), f"{said}\n\n{_closing(reminders, page)}"
 
 
 def reminder(name: str, end: End, days: int) -> str:
@@ -116,9 +117,9 @@ def _users(held: Held) -> str:
     return f"**Used by** {', '.join(words(name) for name in names[:_PIPELINES])}{more}{last}."
 
 
-def _closing(reminders: Sequence[int]) -> str:
+def _closing(reminders: Sequence[int], page: str) -> str:
     counted = ", ".join(str(days) for days in sorted(reminders, reverse=True))
-    return _CLOSING.format(again=f" ({counted} days)" if counted else "")
+    return _CLOSING.format(again=f" ({counted} days)" if counted else "", page=page)
 
 
 def _day(end: End) -> str:

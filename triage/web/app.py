@@ -18,7 +18,7 @@ from sqlmodel import Session, select
 from starlette.exceptions import HTTPException
 
 from triage.db import Health, reader
-from triage.web import hook, measures, pages, rules
+from triage.web import connections, hook, measures, pages, rules
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -49,7 +49,8 @@ def create_app(settings: Settings, engine: Engine, *, forward: Forward | None = 
     """Return the application. Raises UsageError when the hook has neither password nor header."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.include_router(hook.router(settings, engine, forward))
-    app.include_router(pages.router(engine))
+    app.include_router(pages.router(settings, engine))
+    app.include_router(connections.router(settings, engine))
     app.include_router(rules.router(settings.rules.path))
     app.mount("/static", StaticFiles(directory=_HERE / "static"), name="static")
     templates = Jinja2Templates(directory=_HERE / "templates")

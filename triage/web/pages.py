@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,15 +13,20 @@ from markdown_it import MarkdownIt
 from markupsafe import Markup
 from sqlmodel import Session, col, select
 
-from triage import db, impact, jobs, record
+from triage import impact, jobs, record
 from triage.db import Delivery, Effect, FindingRow, Health, Incident, Job, TriagedRun, reader
 from triage.domain import Impact
 from triage.jobs import State
+from triage.web import connections
+from triage.web.words import ago, ahead
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
 
+    from triage.config import Settings
+
 _LIST_MAX = 100
+_BESIDE = 10  # of what stands beside the open incidents
 # How triage keeps track; nobody else's business.
 _INNER = {
     "fingerprint",
@@ -37,12 +41,13 @@ _MARKDOWN = MarkdownIt("commonmark", {"html": False}).disable("image")
 _Number = Annotated[int, PathParameter(ge=0, le=2**31 - 1)]
 
 
-def router(engine: Engine) -> APIRouter:
+def router(settings: Settings, engine: Engine) -> APIRouter:
     """Return the routes of pages and API."""
+    soon_days = max(settings.expiry.warn_days)
     routes = APIRouter()
     templates = Jinja2Templates(directory=Path(__file__).parent / "templates")
     templates.env.filters["markdown"] = lambda line: Markup(_MARKDOWN.renderInline(line))  # noqa: S704 - html off
-    templates.env.filters["ago"] = _ago
+    templates.env.filters |= {"ago": ago, "ahead": ahead}
 
     @routes.get("/")
     def inbox(request: Request) -> Response:
@@ -51,7 +56,9 @@ def router(engine: Engine) -> APIRouter:
             "inbox.html",
             {
                 "ailing": ailing(engine),
+                "ending": connections.ending(engine, soon_days, _BESIDE),
                 "incidents": incidents(engine),
+                "over": over(engine),
                 "runs": runs(engine),
                 "troubled": troubled(engine),
             },
@@ -104,6 +111,18 @@ def incidents(engine: Engine) -> list[dict[str, Any]]:
         return [_incident(row, but={"renewal"}) for row in session.exec(query)]
 
 
+def over(engine: Engine) -> list[dict[str, Any]]:
+    """Return the incidents that ended last."""
+    with Session(reader(engine)) as session:
+        query = (
+            select(Incident)
+            .where(Incident.state == "closed")
+            .order_by(col(Incident.last_seen_at).desc())
+            .limit(_BESIDE)
+        )
+        return [_incident(row, but={"renewal"}) for row in session.exec(query)]
+
+
 def incident(engine: Engine, number: int) -> dict[str, Any]:
     """Return an incident with its findings and effects. Raises 404."""
     with Session(reader(engine)) as session:
@@ -121,6 +140,7 @@ def incident(engine: Engine, number: int) -> dict[str, Any]:
         return {
             **_incident(row),
             "renewal": json.loads(row.renewal),
+            "has_connection_page": connections.is_known(session, row.connection_id),
             "will_fail_next": _next(row, [seen for _, seen in findings]),
             "findings": [
                 {**_plain(found, but=_INNER), "run": _plain(seen, but=_INNER)} for found, seen in findings
@@ -215,12 +235,3 @@ def _next(row: Incident, broken: list[TriagedRun]) -> dict[str, Any]:
 def _plain(row: Any, but: set[str] = frozenset()) -> dict[str, Any]:  # type: ignore[assignment]
     values: dict[str, Any] = row.model_dump(mode="json", exclude=but)
     return values
-
-
-def _ago(moment: str) -> str:
-    """Return how long ago a moment was, in the largest fitting unit."""
-    seconds = int((db.now() - datetime.fromisoformat(moment)).total_seconds())
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= size:
-            return f"{seconds // size} {unit} ago"
-    return "just now"
