@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 QUEUE = "triage"
 _DRAIN_SECONDS = 60.0
-_STILL_SECONDS = 0.3
+_STILL_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,9 @@ class Lying:
     held: int  # by somebody, under a lock
     dead: tuple[Dead, ...]
     counted: dict[str, int]
+
+    def __str__(self) -> str:
+        return f"{self.waiting} wait, {self.held} are held, {len(self.dead)} are dead letters"
 
 
 @dataclass(frozen=True)

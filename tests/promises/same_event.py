@@ -107,14 +107,14 @@ def _storm(
             for number in range(trials):
                 everything.append(lane.fail(1, number % 2))
                 if number % 3 == 1:  # the sweep may be first
-                    await asyncio.sleep(chance.uniform(0, 0.3))
+                    await asyncio.sleep(chance.uniform(0, 0.6))
                 for body in everything[-1].bodies:
                     to_queue = asyncio.gather(
                         asyncio.to_thread(_send, wrapped, serialized(body.decode()), WRAPPED),
                         asyncio.to_thread(_send, plain, body, PLAIN),
                     )
                     if number % 3 == 2:  # what goes over the queue takes a little longer
-                        await asyncio.sleep(chance.uniform(0, 0.02))
+                        await asyncio.sleep(chance.uniform(0, 0.1))
                     statuses += await asyncio.gather(*(servers.post(*line, body) for line in lines))
                     await to_queue
             return everything, statuses

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 _AT_ONCE = 5  # trials, each with its own queue; they share the database
 _FORWARD_EACH = 6
 _EVENTS, _POISON, _FORWARDED = 12, 2, 20
-_HARMS = ("killed", "lock lost", "cut, unsettled", "stood still", "cut, settled", "cut while handing out")
+HARMS = ("killed", "lock lost", "cut, unsettled", "stood still", "cut, settled", "cut while handing out")
 _HARMS_IN_TRIAL = 3
 _POINTS = 12  # about two messages
 _HARM_SECONDS_MAX = 20.0
@@ -137,9 +137,8 @@ class _Trial:
         self.bus = Beside(queued.serving)
         self.poisonous, self.good = list(events[:_POISON]), list(events[_POISON:])
         self.put: list[bytes] = []  # every message, unwrapped
-        self.harms = [
-            _HARMS[(number * _HARMS_IN_TRIAL + each) % len(_HARMS)] for each in range(_HARMS_IN_TRIAL)
-        ]
+        first = number * _HARMS_IN_TRIAL + number // 2
+        self.harms = [HARMS[(first + each) % len(HARMS)] for each in range(_HARMS_IN_TRIAL)]
         self.left = list(self.good)
 
     def poison(self) -> None:

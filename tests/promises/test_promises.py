@@ -16,6 +16,7 @@ import pytest
 
 from tests import postgres
 from tests.databases import KINDS
+from tests.promises import service_bus
 from tests.promises.__main__ import PROMISES, Promise
 from triage import faultpoint
 
@@ -28,6 +29,11 @@ CASES = [
     for kind in KINDS
     if kind == "sqlite" or each.id not in ON_SQLITE_ALONE
 ]
+# What must have happened in the trials for them to mean anything.
+SEEN = {
+    "R3": ("copies by hook", "copies by queue in JSON", "copies by queue in XML"),
+    "R20": (*service_bus.HARMS, "dead letters", "replayed", "forwarded while the database was away"),
+}
 
 
 @pytest.mark.timeout(300)
@@ -42,6 +48,8 @@ def test_the_promise_is_kept(database: str, promise: Promise) -> None:
     (row,) = json.loads(done.stdout)
     assert (row["promise"], row["told"]) == (promise.id, [])
     assert row["trials"] >= promise.few
+    for figure in SEEN.get(promise.id, ()):
+        assert f"{figure}: " in row["figures"]
     if promise.id == "R16":
         assert "edits:" in row["figures"]
     if promise.id == "R1":  # a trial whose point lies beyond the end is not killed; there are few
