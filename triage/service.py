@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
 
 _DRAIN_SECONDS = 20.0
+_LOOK_SECONDS = 1.0
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -86,7 +87,9 @@ def work(settings: config.Settings, stopping: threading.Event) -> None:
     """Run the workers alone until `stopping` is set."""
     _ready(settings)
     with crew.running(settings, open_database(settings)):
-        stopping.wait()
+        # Not without end: where another thread takes the signal, Python does not wake this one.
+        while not stopping.wait(_LOOK_SECONDS):
+            pass
 
 
 def sweep(settings: config.Settings, age: timedelta, projects: Sequence[str]) -> str:
