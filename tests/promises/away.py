@@ -8,68 +8,38 @@ is for the sweep to find, and for the watch to say.
 
 from __future__ import annotations
 
-import os
-import resource
-import signal
-import sqlite3
 import subprocess
 import sys
 import time
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import requests
-from sqlalchemy import make_url
 from sqlmodel import Session, func, select
 
 from tests.promises import lane as lanes
-from tests.promises import played, servers
+from tests.promises import outages, played, servers, telling
 from tests.promises.lane import Tally
 from triage import azdo, config, hooks, jobs, service
 from triage.azdo import administration
 from triage.db import Delivery
-from triage.sandbox.hooks import Courier
-from triage.sandbox.organisation import wire_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from tests.promises.lane import Lane
+    from tests.promises.outages import Way
     from tests.promises.played import Sent
-    from triage.sandbox.organisation import Organisation
 
 _ROOT = Path(__file__).parents[2]
 _SHORT_SECONDS, _LONG_SECONDS = 30.0, 1800.0  # by the organisation's clock
-_TRUSTED_SECONDS = (
-    120.0  # an outage that a busy machine drew out beyond may have exhausted the 183 s of tries
-)
+# An event is sent again for 183 s: what a busy machine drew out longer than this proves nothing.
+_TRUSTED_SECONDS = 120.0
+_ALONE_SPEED = 90.0  # as fast as leaves the watch the time to look
 _PROJECTS = 2
 _PATIENCE_SECONDS = 240.0
-_WATCH = "Operations"  # the project where triage says that events do not arrive
-
-
-@dataclass(frozen=True)
-class _Way:
-    """A way to be away, and how many times faster than ours the organisation's clock goes meanwhile.
-
-    A database that refuses lets it go fast. For one that says nothing the hook waits some seconds of our
-    clock before it asks for the event again.
-    """
-
-    name: str
-    short_speed: float
-    long_speed: float
-
-
-_ALONE_SPEED = 90.0
-_REFUSING, _SILENT = (20.0, 1200.0), (2.0, 15.0)
-_WAYS = {
-    "sqlite": (_Way("the disk is full", *_REFUSING), _Way("the file is locked", *_SILENT)),
-    "postgresql": (_Way("the server is stopped", *_REFUSING), _Way("the server hangs", *_SILENT)),
-}
 # Tried in turn: how long the database is away, in which way, and whether a person repairs the hooks.
 _TURNS = (
     (_SHORT_SECONDS, 0, False),
@@ -90,7 +60,7 @@ def check(lane: Lane, trials: int, offset: int) -> Tally:
     with _serving(lane, is_alone=is_alone) as at:
         for number in range(trials):
             seconds, kind, is_repaired = _TURNS[number % len(_TURNS)]
-            way = _WAYS["postgresql" if lane.server else "sqlite"][kind]
+            way = outages.WAYS["postgresql" if lane.server else "sqlite"][kind]
             if is_alone:
                 seconds, told = _LONG_SECONDS, _alone(at, tally, way)
             elif seconds == _SHORT_SECONDS:
@@ -99,18 +69,18 @@ def check(lane: Lane, trials: int, offset: int) -> Tally:
                 told = _long(at, tally, way, is_repaired=is_repaired)
             tally.trials += 1
             tally.violations += [f"{way.name} for {seconds:g} s: {each}" for each in told]
-            lane.played.ask(_forget)
+            lane.played.ask(telling.forget)
         if not is_alone:
             tally.violations += lanes.unfinished(lane)
     return tally
 
 
-def _short(at: _Stage, tally: Tally, way: _Way) -> list[str]:
+def _short(at: _Stage, tally: Tally, way: Way) -> list[str]:
     """Half a minute: the organisation's own tries outlast it, and nobody sweeps."""
     while True:
         everything = at.fail(runs=4, speed=way.short_speed)
         at.happen(everything, range(1))  # which triage is at as the database goes away
-        with _away(at, way):
+        with outages.away(at.lane, at.serving.pid, way):
             begun = time.monotonic()
             at.happen(everything, range(1, 4), seconds=_SHORT_SECONDS / way.short_speed)
             at.until(lambda: at.told().refused > 0, "an event is refused")
@@ -119,7 +89,7 @@ def _short(at: _Stage, tally: Tally, way: _Way) -> list[str]:
         if took <= _TRUSTED_SECONDS:
             break
         tally.count("outages that a busy machine drew out, not counted")
-        at.lane.played.ask(_forget)
+        at.lane.played.ask(telling.forget)
     at.go_on()
     told = at.told()
     wrong = [f"the event of run {run} was given up" for run in _lost(everything, told)]
@@ -129,7 +99,7 @@ def _short(at: _Stage, tally: Tally, way: _Way) -> list[str]:
     return wrong + at.wrong(everything)
 
 
-def _long(at: _Stage, tally: Tally, way: _Way, *, is_repaired: bool) -> list[str]:
+def _long(at: _Stage, tally: Tally, way: Way, *, is_repaired: bool) -> list[str]:
     """Half an hour: the watch says that the organisation drops events, and the sweep finds what they told of."""
     everything = at.fail(runs=8, speed=way.long_speed)
     _half_an_hour(at, everything, way, way.long_speed)
@@ -162,7 +132,7 @@ def _long(at: _Stage, tally: Tally, way: _Way, *, is_repaired: bool) -> list[str
     return wrong + at.wrong(everything)
 
 
-def _alone(at: _Stage, tally: Tally, way: _Way) -> list[str]:
+def _alone(at: _Stage, tally: Tally, way: Way) -> list[str]:
     """Half an hour: nobody but `triage serve`, by its own clock, looks after the hooks and sweeps."""
     everything = at.fail(runs=8, speed=_ALONE_SPEED)
     _half_an_hour(at, everything, way, _ALONE_SPEED)
@@ -181,17 +151,17 @@ def _alone(at: _Stage, tally: Tally, way: _Way) -> list[str]:
     return wrong + at.wrong(everything)
 
 
-def _half_an_hour(at: _Stage, everything: list[Sent], way: _Way, speed: float) -> None:
+def _half_an_hour(at: _Stage, everything: list[Sent], way: Way, speed: float) -> None:
     """Take the database away while runs fail, longer than the organisation sends an event again."""
     at.happen(everything, range(1))
-    with _away(at, way):
+    with outages.away(at.lane, at.serving.pid, way):
         back = time.monotonic() + _LONG_SECONDS / speed
         at.happen(everything, range(1, 3))
         at.until(lambda: at.is_on_probation, "every subscription is on probation")
         at.happen(everything, range(3, 6), seconds=max(0.0, back - time.monotonic()))
 
 
-def _lost(everything: list[Sent], told: _Told) -> set[int]:
+def _lost(everything: list[Sent], told: telling.Told) -> set[int]:
     """Return the runs that no delivered event tells of."""
     return {run for sent in everything for run in sent.runs} - told.delivered
 
@@ -222,8 +192,8 @@ class _Stage:
         for _ in range(_PROJECTS):
             self.lane.projects += 1
             name = f"{self.lane.name}-{self.lane.projects}"
-            everything.append(self.lane.played.ask(_prepare, name, runs - 1, 1))
-        self.lane.played.ask(_use_courier, speed)
+            everything.append(self.lane.played.ask(telling.prepare, name, runs - 1, 1))
+        self.lane.played.ask(telling.use_courier, speed)
         door = azdo.connect(self.lane.settings.azure_devops.url, played.TOKEN)
         chosen = {sent.project for sent in everything}
         projects = [each for each in administration.projects(door) if each.id in chosen]
@@ -236,11 +206,11 @@ class _Stage:
         begun = time.monotonic()
         for number, index in enumerate(which, 1):
             for sent in everything:
-                self.lane.played.ask(_happen, sent.project, sent.runs[index])
+                self.lane.played.ask(telling.happen, sent.project, sent.runs[index])
             time.sleep(max(0.0, begun + seconds * number / len(which) - time.monotonic()))
 
-    def told(self) -> _Told:
-        told: _Told = self.lane.played.ask(_tell)
+    def told(self) -> telling.Told:
+        told: telling.Told = self.lane.played.ask(telling.tell)
         return told
 
     @property
@@ -249,7 +219,7 @@ class _Stage:
 
     def notices(self) -> list[str]:
         """Return the states of the work items that say that events do not arrive."""
-        notices: list[str] = self.lane.played.ask(_notices)
+        notices: list[str] = self.lane.played.ask(telling.notices)
         return notices
 
     def go_on(self, *rounds: jobs.Kind) -> None:
@@ -305,13 +275,13 @@ def _serving(lane: Lane, *, is_alone: bool) -> Iterator[_Stage]:
         update={
             "server": config.Server(port=port, public_url=url),
             "sweep": config.Sweep(every_seconds=0, grace_seconds=0),
-            "watch": config.Watch(every_seconds=0, project=_WATCH),
+            "watch": config.Watch(every_seconds=0, project=telling.WATCH),
         }
     )
     more = {
         "SERVER__PUBLIC_URL": url,
         "SWEEP__GRACE_SECONDS": "0",
-        "WATCH__PROJECT": _WATCH,
+        "WATCH__PROJECT": telling.WATCH,
         "EXPIRY__EVERY_SECONDS": "0",
         "WORKERS": "1",
     }
@@ -338,131 +308,3 @@ def _work(say: Callable[[Any], None], lane: Lane, name: str, rounds: tuple[jobs.
     for kind in rounds:
         jobs.put_round(lane.engine, kind, 0.001)
     lanes.work(lane, name, merge=True)
-
-
-# -- how a database is away
-
-
-@contextmanager
-def _away(at: _Stage, way: _Way) -> Iterator[None]:
-    """Take the database away from `triage serve` for as long as the `with` lasts."""
-    at.lane.engine.dispose()
-    server, file = at.lane.server, make_url(at.lane.settings.database.url).database
-    if server and way.name == "the server is stopped":
-        server.stop(signal.SIGQUIT)
-        yield
-        server.start()
-    elif server:
-        stopped = server.every_pid()
-        _signal(stopped, signal.SIGSTOP)
-        try:
-            yield
-        finally:
-            _signal(stopped, signal.SIGCONT)
-    elif way.name == "the disk is full":
-        _allow_files(at.serving.pid, 0)
-        yield
-        _allow_files(at.serving.pid, resource.RLIM_INFINITY)
-    else:
-        holder = sqlite3.connect(str(file), isolation_level=None)
-        holder.execute("BEGIN EXCLUSIVE")
-        yield
-        holder.execute("ROLLBACK")
-        holder.close()
-
-
-def _signal(pids: list[int], number: int) -> None:
-    for pid in pids:
-        with suppress(ProcessLookupError):
-            os.kill(pid, number)
-
-
-def _allow_files(pid: int, size: int) -> None:
-    """Let a process and its children write to files up to a size only; beyond it they are told that it fails."""
-    _, most = resource.prlimit(pid, resource.RLIMIT_FSIZE)
-    resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, most))
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in (task / "children").read_text().split():
-            with suppress(ProcessLookupError, FileNotFoundError):
-                _allow_files(int(child), size)
-
-
-# -- what is asked of the played organisation, in its process
-
-
-@dataclass
-class _OverThere:
-    """What stands ready to happen there."""
-
-    held: dict[int, tuple[dict[str, Any], dict[str, Any]]] = field(default_factory=dict)  # build and event
-    courier: Courier | None = None
-
-
-_there = _OverThere()
-
-
-@dataclass(frozen=True)
-class _Told:
-    """What the organisation knows of its deliveries."""
-
-    states: set[str]  # of the subscriptions to failed runs
-    tries: int
-    refused: int  # events that were sent, and wait to be sent again or were given up
-    sent: set[int]  # runs of which an event was sent
-    delivered: set[int]  # and taken
-    is_idle: bool
-
-
-def _prepare(organisation: Organisation, name: str, runs: int, pull_requests: int) -> Sent:
-    """Have runs of a new project ready to fail of one credential."""
-    organisation.allow_local_hooks = True
-    organisation.add_project(_WATCH)
-    sent = played.fail(organisation, name, runs, pull_requests)
-    builds = organisation.projects[sent.project].builds
-    for event in played.events(sent):
-        number = event["resource"]["id"]
-        _there.held[number] = (builds.pop(number), event)
-    return sent
-
-
-def _use_courier(organisation: Organisation, speed: float) -> None:
-    _there.courier = Courier(organisation, speed=speed)
-
-
-def _happen(organisation: Organisation, project: str, run: int) -> None:
-    """Let a run have failed just now, and be told of."""
-    build, event = _there.held.pop(run)
-    build["finishTime"] = event["resource"]["finishTime"] = wire_time(datetime.now(UTC))
-    organisation.projects[project].builds[run] = build
-    assert _there.courier is not None
-    _there.courier.take(event)
-
-
-def _tell(organisation: Organisation) -> _Told:
-    known = organisation.subscriptions.values()
-    notes = [note for kept in organisation.notifications.values() for note in kept]
-    return _Told(
-        {each["status"] for each in known if each["publisherInputs"].get("buildStatus") == "Failed"},
-        sum(note["details"]["requestAttempts"] for note in notes),
-        sum(note["status"] == "queuedForRetry" or note["result"] == "failed" for note in notes),
-        {_run(note) for note in notes},
-        {_run(note) for note in notes if note["result"] == "succeeded"},
-        _there.courier is None or _there.courier.is_idle,
-    )
-
-
-def _run(note: dict[str, Any]) -> int:
-    return int(note["details"]["event"]["resource"]["id"])
-
-
-def _notices(organisation: Organisation) -> list[str]:
-    project = organisation.add_project(_WATCH)
-    return [str(item["fields"]["System.State"]) for item in project.work_items.values()]
-
-
-def _forget(organisation: Organisation) -> None:
-    """Leave nothing of a trial that the next one would count."""
-    organisation.subscriptions.clear()
-    organisation.notifications.clear()
-    organisation.add_project(_WATCH).work_items.clear()
-    _there.held.clear()
