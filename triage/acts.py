@@ -111,6 +111,7 @@ class FileWorkItem(Act):
     pipelines: tuple[Run, ...] = ()
     count: int = 1
     earlier: tuple[Earlier, ...] = ()
+    digest: int | None = None  # the work item that spoke for it until now
     prefix = "item"
     name = "work item filed"
 

@@ -92,6 +92,7 @@ class News:
     came_back: bool = False  # since its work item was written to: it had been closed
     since: str = ""  # when it came back, "" when it never did
     earlier: tuple[Earlier, ...] = ()  # times that it had to be renewed before, the last first
+    digest: int | None = None  # the work item that spoke for it until now; it gets its own
 
 
 def actionable(finding: Finding, policy: Policy) -> str | None:
@@ -179,7 +180,16 @@ def decide(
         actions.append(ReopenWorkItem(news.latest, project, work_item, news.since))
     if work_item is None:
         actions.append(
-            FileWorkItem(news.finding, news.title, incident_tag, page, pipelines, news.count, news.earlier)
+            FileWorkItem(
+                news.finding,
+                news.title,
+                incident_tag,
+                page,
+                pipelines,
+                news.count,
+                news.earlier,
+                news.digest,
+            )
         )
     elif due is not None and due <= now:
         more = len(news.pipelines) - len(pipelines)

@@ -163,8 +163,11 @@ def begin_telling(engine: Engine, incident_id: int, number: int) -> None:
         )
 
 
-def news(engine: Engine, incident_id: int) -> tuple[Incident, plan.News] | None:
-    """Return an incident with what its people have not been told, None when it has no finding to tell."""
+def news(engine: Engine, incident_id: int, *, digest: int | None = None) -> tuple[Incident, plan.News] | None:
+    """Return an incident with what its people have not been told, None when it has no finding to tell.
+
+    With a `digest`, which spoke for it until now, all that an item of its own has to know.
+    """
     with Session(db.reader(engine), expire_on_commit=False) as session:
         incident = session.get(Incident, incident_id)
         opened = opened_by(incident) if incident is not None else None
@@ -184,7 +187,7 @@ def news(engine: Engine, incident_id: int) -> tuple[Incident, plan.News] | None:
             .join(FindingRow, col(FindingRow.run_row) == col(TriagedRun.id))
             .where(
                 of_this,
-                col(FindingRow.id) > incident.item_finding,
+                col(FindingRow.id) > (0 if digest else incident.item_finding),
                 col(FindingRow.is_first_of_pipeline),
                 TriagedRun.snapshot != "",
             )
@@ -201,13 +204,14 @@ def news(engine: Engine, incident_id: int) -> tuple[Incident, plan.News] | None:
             runs=tuple(_runs(reversed(rows))),
             pipelines=tuple(_runs(pipelines)),
             count=incident.run_count,
-            item_count=incident.item_count,
-            item_at=incident.item_at,
+            item_count=0 if digest else incident.item_count,
+            item_at=None if digest else incident.item_at,
             latest=next(_runs([latest] if latest else []), opened.run),
             newest=newest,
             came_back=has_come_back(incident),
             since=incident.reopened_at.isoformat() if incident.reopened_at else "",
-            earlier=_earlier(session, incident) if incident.work_item is None else (),
+            earlier=_earlier(session, incident) if digest or incident.work_item is None else (),
+            digest=digest,
         )
 
 
@@ -370,7 +374,9 @@ def _began(row: Incident) -> datetime:
 
 
 def _has_item(session: Session, row: Incident) -> bool:
-    filed = select(Effect.id).where(Effect.key == f"item:{row.id}", Effect.state == "done")
+    filed = select(Effect.id).where(
+        Effect.key == f"item:{row.id}", Effect.state == "done", Effect.remote_id == str(row.work_item)
+    )
     return session.exec(filed.limit(1)).first() is not None
 
 

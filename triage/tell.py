@@ -35,6 +35,8 @@ def incident(door: Door, engine: Engine, policy: plan.Policy, pages_url: str, jo
         raise Snooze("The incident is just being ended.", _ENDING_SECONDS)
     if row.state == record.CLOSED:
         return "The incident is over."
+    if _leaves_digest(engine, policy, row, news):
+        row, news = record.news(engine, job.incident_id, digest=row.work_item) or found
     try:
         did, wrote = _tell(door, engine, policy, pages_url, job, row, news)
     except Cancel as unseen:  # there is something to tell: what is not to be seen now may be seen later
@@ -59,7 +61,7 @@ def _tell(
 ) -> tuple[list[str], bool]:
     """Do what there is to do. Returns what was done, and whether the work item was written to."""
     assert job.incident_id is not None  # noqa: S101
-    did, number, wrote = [], row.work_item, False
+    did, number, wrote = [], None if news.digest else row.work_item, False
     for action in _decided(engine, policy, pages_url, row, news):
         told: acts.Act = action
         if isinstance(action, acts.PostThread):
@@ -88,12 +90,14 @@ def _decided(
         news,
         incident_id=row.id or 0,
         incident_tag=row.tag,
-        work_item=row.work_item,
+        work_item=None if news.digest else row.work_item,
         now=now(),
         policy=policy,
         pages_url=pages_url,
     )
-    if record.stands_in_digest(engine, row):  # it speaks for others as well, and lists none of them
+    if not news.digest and record.stands_in_digest(
+        engine, row
+    ):  # it speaks for others as well, and lists none of them
         return tuple(each for each in decided if isinstance(each, acts.TagRun | acts.PostThread))
     return decided
 
@@ -126,6 +130,15 @@ def _is_too_much(engine: Engine, row: Incident, policy: plan.Policy) -> bool:
         ).one()
     # One that was begun is finished: it may be there already.
     return own is None and filed >= policy.items_per_project_hour
+
+
+def _leaves_digest(engine: Engine, policy: plan.Policy, row: Incident, news: plan.News) -> bool:
+    """Return whether an incident gets a work item of its own: it goes on, and its project can take one.
+
+    Not on the day of the digest, which says that no further items come for now.
+    """
+    goes_on = bool(news.runs) and row.item_at is not None and row.item_at.date() < now().date()
+    return goes_on and record.stands_in_digest(engine, row) and not _is_too_much(engine, row, policy)
 
 
 def _digest(door: Door, row: Incident, policy: plan.Policy, pages_url: str) -> acts.FileNotice:

@@ -312,6 +312,66 @@ def test_an_incident_in_a_digest_is_not_told_without_end(engine: Engine, stage: 
     assert job is None
 
 
+@pytest.mark.parametrize("has_room", [True, False])
+def test_what_goes_on_the_day_after_its_digest_gets_an_item_of_its_own(
+    engine: Engine, stage: Stage, *, has_room: bool
+) -> None:
+    thrifty = replace(PROMPT, items_per_project_hour=1)
+    other = findings.connection(id="b460b0f8-0000-4000-8000-000000000009", name="arm-9")
+    attribution = replace(findings.finding().attribution, connection=other)
+    broke(engine, stage, stage.finding(findings.run(42), attribution=attribution), thrifty)
+    broke(engine, stage, stage.finding(), thrifty)
+    digest = max(stage.project.work_items)
+    yesterday = db.now() - timedelta(days=1)
+    with Session(engine) as session, session.begin():
+        session.exec(update(Incident).values(item_at=yesterday))
+        if has_room:
+            session.exec(update(db.Effect).values(intended_at=yesterday))
+    for number in (43, 44):
+        broke(engine, stage, stage.finding(findings.run(number, pipeline_id=number)), thrifty)
+    numbers = sorted(stage.project.work_items)
+    with Session(engine) as session:
+        incident = session.exec(select(Incident).where(Incident.connection_id == findings.CONNECTION)).one()
+    if not has_room:
+        assert (len(numbers), incident.work_item) == (2, digest)
+        return
+    assert (len(numbers), incident.work_item) == (3, numbers[2])
+    item = stage.project.work_items[numbers[2]]
+    assert f"[work item {digest}]" in item["fields"]["Microsoft.VSTS.TCM.ReproSteps"]
+    linked = {each["url"][-2:] for each in item["relations"] if each["rel"] == "ArtifactLink"}
+    assert linked == {"41", "43", "44"}, "all that it broke, from the start, and told of what comes"
+    used(stage, LATER)
+    look(engine, stage, thrifty)
+    states = [stage.project.work_items[number]["fields"]["System.State"] for number in numbers]
+    assert states == ["New", "New", "Closed"], "its own is closed, the digest is not"
+
+
+def test_an_incident_that_left_its_digest_does_so_once(engine: Engine, stage: Stage) -> None:
+    thrifty = replace(PROMPT, items_per_project_hour=1)
+    other = findings.connection(id="b460b0f8-0000-4000-8000-000000000009", name="arm-9")
+    attribution = replace(findings.finding().attribution, connection=other)
+    broke(engine, stage, stage.finding(findings.run(42), attribution=attribution), thrifty)
+    broke(engine, stage, stage.finding(), thrifty)
+    yesterday = db.now() - timedelta(days=1)
+    with Session(engine) as session, session.begin():
+        session.exec(update(Incident).values(item_at=yesterday))
+        session.exec(update(db.Effect).values(intended_at=yesterday))
+    of_it = select(Incident).where(Incident.connection_id == findings.CONNECTION)
+    with Session(engine, expire_on_commit=False) as session:
+        before = session.exec(of_it).one()
+    broke(engine, stage, stage.finding(findings.run(43)), thrifty)
+    own = max(stage.project.work_items)
+    with Session(engine) as session, session.begin():  # as a crash after the filing leaves it
+        kept = {"work_item", "work_item_url", "item_at", "item_count", "item_finding", "told_finding"}
+        session.exec(
+            update(Incident).where(Incident.id == before.id).values(**before.model_dump(include=kept))  # type: ignore[arg-type]
+        )
+    broke(engine, stage, stage.finding(findings.run(44)), thrifty)
+    assert max(stage.project.work_items) == own
+    with Session(engine) as session:
+        assert session.exec(of_it).one().work_item == own
+
+
 def test_one_incident_that_cannot_be_looked_at_holds_up_no_other(engine: Engine, stage: Stage) -> None:
     other = findings.connection(id="b460b0f8-0000-4000-8000-000000000009", name="arm-9")
     attribution = replace(findings.finding().attribution, connection=other)

@@ -104,6 +104,9 @@ Several at once usually have one cause: a certificate or an identity that many c
 policy that has cut the lifetime of secrets. Look for it first. If your board can take more, raise \
 policy.items_per_project_hour."""
 
+_OUT_OF_DIGEST = """\
+Until now [work item {number}]({page}) spoke for it and for others. It goes on, so this item is its own."""
+
 _HOOKS_TITLE = "[triage] Azure DevOps does not tell triage of failed runs any more"
 _HOOKS = """\
 {problems}
@@ -151,17 +154,20 @@ def work_item(
     pipelines: Sequence[Run] = (),
     count: int = 1,
     earlier: Sequence[tuple[Earlier, str]] = (),
+    digest: tuple[int | None, str] = (None, ""),
 ) -> str:
     """Return the body of a work item, Markdown: what broke, whose, the steps, the evidence.
 
     `remark` is a sentence of ours about how the item was filed, such as a refused assignee; `pipelines`
     are the first runs of the pipelines it breaks, `count` how many runs it broke before it was filed,
-    `earlier` the times it had to be renewed before, each with the page of its work item.
+    `earlier` the times it had to be renewed before, each with the page of its work item; `digest` is the
+    work item that spoke for it until now, with its page.
     """
     parts = [
         _what_broke(finding),
         _doubts(finding),
         _reasons(finding, remark),
+        _OUT_OF_DIGEST.format(number=digest[0], page=digest[1]) if digest[0] else "",
         _before(finding, earlier),
         "## Renew it",
         renewal(finding.recipe),

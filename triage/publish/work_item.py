@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from triage.acts import (
-        Earlier,
         EndWorkItem,
         FileNotice,
         FileWorkItem,
@@ -405,7 +404,10 @@ def _draft(door: Door, action: FileWorkItem, policy: Policy) -> _Draft:
             remark=remark,
             pipelines=action.pipelines,
             count=action.count,
-            earlier=[(each, _page(door, finding.run.project_name, each)) for each in action.earlier],
+            earlier=[
+                (each, _page(door, finding.run.project_name, each.work_item)) for each in action.earlier
+            ],
+            digest=(action.digest, _page(door, finding.run.project_name, action.digest)),
         ),
         tags=("triage", policy.tag, action.incident_tag),
         assignees=tuple(assignees),
@@ -414,8 +416,8 @@ def _draft(door: Door, action: FileWorkItem, policy: Policy) -> _Draft:
     )
 
 
-def _page(door: Door, project: str, earlier: Earlier) -> str:
-    return door.work_item_url(project, earlier.work_item) if earlier.work_item else ""
+def _page(door: Door, project: str, number: int | None) -> str:
+    return door.work_item_url(project, number) if number else ""
 
 
 def _add(path: str, value: Any) -> dict[str, Any]:
