@@ -10,11 +10,14 @@ from typing import Any
 
 import click
 import pytest
+from starlette.routing import Route
 
-from triage import config
+from triage import config, db, expiry
 from triage.cli import cli
+from triage.web import connections, pages, rules
 
 ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 SETTINGS = re.compile(r"(<!-- settings: .*? -->\n).*?(<!-- /settings -->)", re.DOTALL)
 
 
@@ -62,6 +65,42 @@ def test_the_readmes_links_lead_somewhere() -> None:
     for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "deploy/README.md"):
         for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_the_readme_tells_of_every_page_and_of_no_other(tmp_path: Path) -> None:
+    settings = config.Settings()
+    engine = db.open_engine(f"sqlite:///{tmp_path}/triage.db")
+    routers = (pages.router(settings, engine), connections.router(settings, engine), rules.router(None))
+    paths = [each.path for router in routers for each in router.routes if isinstance(each, Route)]
+    served = {_shape(path) for path in paths if not path.startswith("/api/")}
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`/.*?) \|", text, re.MULTILINE)
+    told = {_shape(path) for row in rows for path in re.findall(r"`([^`]+)`", row)}
+    assert told == served
+
+
+def _shape(path: str) -> str:
+    return re.sub(r"\{.*?\}", "{}", path)
+
+
+def test_the_readme_tells_the_times_of_the_settings() -> None:
+    text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    *most, last = config.Expiry().warn_days
+    assert f"At {', '.join(map(str, most))} and {last} days left (`expiry.warn_days`)" in text
+    assert f"within {config.AfterRenewal().reopen_hours:.0f} hours (`after_renewal.reopen_hours`)" in text
+    (day,) = re.findall(r"`(expires \d{4}-\d\d-\d\d)`", text)
+    assert list(expiry.dates(day)), "what triage reads"
+
+
+@pytest.mark.parametrize("line", re.findall(r"^    triage (connections .*)$", README, re.MULTILINE))
+def test_a_command_of_the_readme_is_one(line: str) -> None:
+    words = line.partition("#")[0].split()
+    command: Any = cli
+    while isinstance(command, click.Group):
+        command = command.commands[words.pop(0)]
+    options = {name: each for each in command.params for name in each.opts}
+    given = [word for word in words if word.startswith("--")]
+    assert set(given) <= set(options)
 
 
 def test_the_lock_names_no_download_address() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import uuid
 from datetime import UTC, datetime, timedelta
@@ -464,11 +465,18 @@ def test_every_connection_is_listed_with_its_end_and_its_users(inventory: Organi
     assert b"must never be seen" not in done.stdout
     table = run(inventory, "list", "--unused").stdout.decode()
     assert ("federated" in table, "soon" in table) == (True, False)
+    assert "triage connections show NAME has the address" in table
+
+
+def test_a_project_that_is_not_there_is_named_as_it_was_asked_for(inventory: Organisation) -> None:
+    done = run(inventory, "list", "--project", "Elsewhere")
+    assert (done.returncode, b"There is no project Elsewhere" in done.stderr) == (2, True)
 
 
 def test_what_ends_soon_is_told_to_machines_by_the_exit_code(inventory: Organisation) -> None:
     done = run(inventory, "expiring", "--format", "json")
     assert ([each["name"] for each in json.loads(done.stdout)], done.returncode) == (["soon"], 1)
+    assert b"triage connections show NAME" in run(inventory, "expiring").stdout
     done = run(inventory, "expiring", "--within", "4")
     assert (done.returncode, b"No credential is known to end within 4 days" in done.stdout) == (0, True)
 
@@ -476,6 +484,11 @@ def test_what_ends_soon_is_told_to_machines_by_the_exit_code(inventory: Organisa
 def test_one_connection_and_its_owner_are_shown(inventory: Organisation) -> None:
     told = run(inventory, "show", "SOON").stdout.decode()
     assert "Jo last changed the connection" in told
+    assert "az ad app credential reset" not in told, "steps, not the whole recipe"
+    assert re.search(r"renewal +Give 'soon' a new secret", told), told
+    assert re.search(r"\n +1\. ", told)
+    federated = json.loads(run(inventory, "show", "federated", "--format", "json").stdout)
+    assert [each["renewal"] for each in federated] == [None]
     refused = run(inventory, "show", "nothing")
     assert (refused.returncode, b"There is no connection 'nothing'" in refused.stderr) == (2, True)
     owners = json.loads(run(inventory, "owners", "--format", "json").stdout)

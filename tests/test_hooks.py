@@ -306,6 +306,7 @@ def test_the_command_installs_tells_and_repairs(played: Played, organisation: Or
     assert (done.returncode, done.stderr) == (0, b"")
     assert "Shop, run failed: created" in done.stdout.decode()
     assert f"3 changed, 0 left. They send to {URL}" in done.stdout.decode()
+    assert "https://triage.contoso.example/deliveries" in done.stdout.decode()
     assert triage("hooks", "status", settings=settings(played)).returncode == 0
     first(organisation)["status"] = "disabledBySystem"
     done = triage("hooks", "status", "--format", "json", settings=settings(played))

@@ -173,3 +173,9 @@ def test_a_second_credential_is_kept_apart(folder: Path, played: Played) -> None
         "token": TOKEN,
         "writer": {"client_secret": "s3cret"},
     }
+
+
+def test_in_a_script_nobody_answers_and_that_is_said(folder: Path) -> None:
+    done = init()
+    assert done.exit_code == 2
+    assert "nobody answers: run triage init in a terminal, or give everything as flags" in done.output

@@ -383,7 +383,8 @@ def require_organization(settings: Settings) -> None:
     if not settings.azure_devops.url:
         raise UsageError(
             "azure_devops.url is not set. Name your organisation: "
-            "TRIAGE_AZURE_DEVOPS__URL=https://dev.azure.com/<organisation>, or `url` under [azure_devops]."
+            "TRIAGE_AZURE_DEVOPS__URL=https://dev.azure.com/<organisation>, or `url` under [azure_devops]; "
+            "`triage init` asks for all that triage needs."
         )
     section = settings.azure_devops
     problem = section.problem("azure_devops")

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from triage import azdo, config, expiry, inventory, owner
+from triage import azdo, config, expiry, inventory, owner, renewal
 from triage.db import now
 from triage.errors import UsageError
 from triage.safe import visible
@@ -26,6 +26,13 @@ if TYPE_CHECKING:
     from triage.inventory import Held, Own
 
 _SHOWN_PIPELINES = 3
+_LIST_HINT = (
+    "How one is renewed, and whose it is: triage connections show NAME. A served triage has /connections."
+)
+_UNUSED_HINT = "Delete what nobody needs: triage connections show NAME has the address of its page."
+_NOTHING_SEEN = (
+    "triage sees no connection: it needs the role Reader on them. triage doctor looks at its rights."
+)
 
 
 @dataclass(frozen=True)
@@ -47,8 +54,9 @@ def show(settings: Settings, projects: Sequence[str], form: str, *, unused: bool
         _print_json([*map(_own_plain, own), *map(_plain, held)])
     elif held or own:
         _table(held, own)
+        _hint(_UNUSED_HINT if unused else _LIST_HINT)
     else:
-        Console().print("No connection is unused." if unused else "triage sees no connection.")
+        _hint("Every connection was used lately, as far as triage sees." if unused else _NOTHING_SEEN)
     _complain(asked)
 
 
@@ -59,8 +67,14 @@ def show_one(settings: Settings, name: str, projects: Sequence[str], form: str) 
         raise UsageError(
             f"There is no connection {name!r}; triage connections list shows those that it sees."
         )
+    book = renewal.load(settings.rules.path)
     told = [
-        {**_plain(each), "owner": _owner_plain(_owner(settings, asked.door, each))} for each in asked.held
+        {
+            **_plain(each),
+            "owner": _owner_plain(_owner(settings, asked.door, each)),
+            "renewal": _renewal(book, asked.door, each),
+        }
+        for each in asked.held
     ]
     if form == "json":
         _print_json(told)
@@ -70,9 +84,21 @@ def show_one(settings: Settings, name: str, projects: Sequence[str], form: str) 
     for each in told:
         out.print(f"[bold]{_shown(each['name'])}[/]")
         for key, value in each.items():
-            if key != "name" and value not in ("", None, []):
+            if key not in {"name", "renewal"} and value not in ("", None, []):
                 out.print(f"  [dim]{key.replace('_', ' '):12}[/] {_shown(_as_text(value))}")
+        steps = each["renewal"] or {"title": "Nothing is to be renewed.", "steps": []}
+        out.print(f"  [dim]{'renewal':12}[/] {_shown(steps['title'])}")
+        for number, step in enumerate(steps["steps"], 1):
+            out.print(f"  {'':12} {number}. {_shown(step)}")
     _complain(asked)
+
+
+def _renewal(book: renewal.RecipeBook, door: Door, held: Held) -> dict[str, Any] | None:
+    """Return how it is renewed, None for what never ends."""
+    if held.end.source is expiry.Source.NOTHING:
+        return None
+    recipe = renewal.ahead(book, held.connection, held.places[0].project, door.organization_url)
+    return renewal.as_json(recipe)
 
 
 def expiring(settings: Settings, projects: Sequence[str], within_days: int, form: str) -> int:
@@ -85,12 +111,13 @@ def expiring(settings: Settings, projects: Sequence[str], within_days: int, form
         _print_json([*map(_own_plain, own), *map(_plain, held)])
     elif held or own:
         _table(held, own)
+        _hint(_LIST_HINT)
     else:
         Console().print(f"No credential is known to end within {within_days} days.")
     ends = [*(each.end for each in asked.held), *(each.end for each in asked.own)]
     unknown = sum(end.source is expiry.Source.UNKNOWN for end in ends)
     if unknown and form != "json":
-        Console().print(f"Of {unknown} nobody tells the end: triage connections list says what would help.")
+        _hint(f"Of {unknown} nobody tells the end: triage connections list says what would help.")
     _complain(asked)
     return 1 if held or own else 0
 
@@ -109,7 +136,15 @@ def owners(settings: Settings, projects: Sequence[str], form: str) -> None:
                 _shown(each.connection.name), _shown(_projects(each)), _shown(who), _shown(whose.reason)
             )
         Console().print(table)
+        if nobody := sum(not (whose.assignee or whose.team or whose.area) for _, whose in told):
+            _hint(
+                f"Of {nobody} no owner is known: set owners.default_team, or write an entry of owners.file."
+            )
     _complain(asked)
+
+
+def _hint(said: str) -> None:
+    Console(highlight=False, soft_wrap=True).print(said)
 
 
 def _ask(settings: Settings, projects: Sequence[str], *, name: str = "", uses: bool = True) -> _Asked:

@@ -216,6 +216,7 @@ def _tell(played: Stage, told: list[stories.Story], results: list[dict[str, Any]
     out.print(f"{good} of {len(results)} scenarios ended as expected.\n")
     out.print(f"triage's incidents:        {played.pages_url}/", highlight=False, soft_wrap=True)
     out.print(f"the same as JSON:          {played.pages_url}/api/incidents", highlight=False, soft_wrap=True)
+    out.print(f"what ends when:            {played.pages_url}/connections", highlight=False, soft_wrap=True)
     out.print(f"the played organisation:   {played.organisation.url}", highlight=False, soft_wrap=True)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
@@ -362,8 +363,9 @@ def _status(step: Step, history: Mapping[str, Sequence[Notification]]) -> HookSt
     if there is None and step.wanted.event.is_optional:
         return HookStatus(step.wanted.project.name, event, "not there; `triage hooks install` adds it")
     if there is None:
-        fix = "`triage hooks install`"
-        return HookStatus(step.wanted.project.name, event, "missing", problem="it does not exist", fix=fix)
+        project = step.wanted.project.name
+        fix = f"`triage hooks install --project {shlex.quote(project)}`"
+        return HookStatus(project, event, "missing", problem="it does not exist", fix=fix)
     told = history.get(there.id, [])
     failures = tuple(
         f"{n.created_at.isoformat() if n.created_at else 'once'}: {n.error or 'no answer'}"

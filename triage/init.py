@@ -214,18 +214,32 @@ def _answer(
         except UsageError as wrong:
             raise click.BadParameter(str(wrong)) from None
 
-    answer: str = click.prompt(
-        question, default=default, value_proc=checked, show_default=bool(default), err=True
+    answer: str = _prompt(
+        name, question, default=default, value_proc=checked, show_default=bool(default), err=True
     )
     return answer
+
+
+def _prompt(name: str, question: str, **more: Any) -> Any:
+    """Ask a person. Raises UsageError when there is nobody, such as in a script."""
+    try:
+        return click.prompt(question, **more)
+    except click.Abort:
+        if sys.stdin.isatty():
+            raise
+        raise UsageError(
+            f"{name} is missing, and nobody answers: run triage init in a terminal, or give everything as "
+            "flags (triage init --help)."
+        ) from None
 
 
 def _ask_secret(tables: _Tables, table: str, key: str, question: str, *, asking: bool) -> None:
     if _in_environment(table, key):
         return
+    name = _variable(table, key)
     if not asking:
-        raise UsageError(f"{_variable(table, key)} is not set; without --no-input triage asks for it.")
-    _keep_secret(tables, table, key, click.prompt(question, hide_input=True, err=True).strip())
+        raise UsageError(f"{name} is not set; without --no-input triage asks for it.")
+    _keep_secret(tables, table, key, _prompt(name, question, hide_input=True, err=True).strip())
 
 
 def _keep_secret(tables: _Tables, table: str, key: str, value: str) -> None:
@@ -317,6 +331,7 @@ def _next_steps(settings: config.Settings, *, broken: bool, subscribed: bool) ->
     steps.append("try it on a failed run, nothing is written: triage explain RUN_URL")
     if not settings.server.public_url:
         steps.append("put a TLS proxy in front of triage and set server.public_url")
+    steps.append("see which credentials end soon, nothing is written: triage connections expiring")
     steps.append("start it: triage serve")
     if not subscribed:
         steps.append("tell Azure DevOps: triage hooks install --all-projects")

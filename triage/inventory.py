@@ -170,12 +170,15 @@ def _own_end(section: Credential, setting: str, graph: Graph | None) -> End:
 
 def _chosen(door: Door, only: Sequence[str]) -> list[tuple[str, str]]:
     known = sorted(door.projects(), key=lambda project: project[1].lower())
-    wanted = {each.lower() for each in only}
-    chosen = [(number, name) for number, name in known if not wanted or wanted & {number, name.lower()}]
-    missing = wanted - {each.lower() for project in chosen for each in project}
+    wanted = {each.lower(): each for each in only}
+    chosen = [
+        (number, name) for number, name in known if not wanted or wanted.keys() & {number, name.lower()}
+    ]
+    missing = wanted.keys() - {each.lower() for project in chosen for each in project}
     if missing:
+        named = ", ".join(wanted[each] for each in sorted(missing))
         raise UsageError(
-            f"There is no project {', '.join(sorted(missing))}, or triage may not see it; it sees "
+            f"There is no project {named}, or triage may not see it; it sees "
             f"{', '.join(name for _, name in known) or 'none'}."
         )
     return chosen

@@ -70,6 +70,9 @@ def install(settings: config.Settings, choice: Choice, *, repair: bool = False) 
     out.print(f"{changed} changed, {len(steps) - changed} left. They send to {escape(wanted[0].target.name)}")
     if note:
         out.print(f"[dim]{escape(note)}[/]")
+    if changed:
+        page = escape(f"{settings.pages_url}/deliveries")
+        out.print(f"What arrives there is on {page} while triage serve runs; try it with a run that fails.")
     return 0
 
 

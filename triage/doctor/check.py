@@ -61,7 +61,12 @@ def show(found: Sequence[Check]) -> None:
         if each.fix:
             out.print(f"        [dim]fix:[/] {escape(each.fix)}")
     counts = {level: sum(each.level is level for each in found) for level in Level}
-    out.print(f"{counts[Level.OK]} fine, {counts[Level.WARNING]} warnings, {counts[Level.ERROR]} errors.")
+    warnings, errors = _count(counts[Level.WARNING], "warning"), _count(counts[Level.ERROR], "error")
+    out.print(f"{counts[Level.OK]} fine, {warnings}, {errors}.")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def some(names: Sequence[str]) -> str:

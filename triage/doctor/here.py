@@ -78,8 +78,8 @@ def _hook_secret(settings: Settings) -> Iterator[Check]:
     hook, name = settings.hook, "hook secret"
     given = {"hook.password": hook.password, "hook.header_value": hook.header_value}
     secrets = {key: value.get_secret_value() for key, value in given.items() if value is not None}
-    fix = "Set a random one: python3 -c 'import secrets; print(secrets.token_urlsafe(32))', then "
-    fix += "`triage hooks repair`."
+    fix = "Set hook.password (TRIAGE_HOOK__PASSWORD) to what this prints, then `triage hooks repair`: "
+    fix += "python3 -c 'import secrets; print(secrets.token_urlsafe(32))'"
     if not any(secrets.values()):
         yield error(name, "nothing protects the web hook: triage serve will not start.", fix)
         return
