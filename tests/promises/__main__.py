@@ -49,7 +49,7 @@ class Promise:
     id: str
     text: str
     check: Callable[[Lane, int, int], Tally]  # lane, trials, the lane's number
-    trials: int  # unless told otherwise
+    trials: int  # unless told otherwise; all promises together take some 25 minutes
     few: int  # as many as fit into every run of the tests
     lanes: int  # trials go on side by side in so many
     stops_server: bool = False  # so that each lane needs a PostgreSQL server of its own
@@ -65,10 +65,9 @@ PROMISES = (
         1000,
         40,
         10,
+        on_postgresql=200,
     ),
-    Promise(
-        "R2", "No event answered 202 is lost when the receiver is killed", servers.no_202_lost, 100, 8, 1
-    ),
+    Promise("R2", "No event answered 202 is lost when the receiver is killed", servers.no_202_lost, 60, 8, 1),
     Promise(
         "R3",
         "One event 50 times at once by hook, Service Bus and sweep: one run, one set of effects",
@@ -77,7 +76,7 @@ PROMISES = (
         6,
         1,
     ),
-    Promise("R4", "Events in any order end in the same state", any_order.check, 200, 16, 4),
+    Promise("R4", "Events in any order end in the same state", any_order.check, 100, 16, 4),
     Promise(
         "R5",
         "Any answer of Azure DevOps, at any call, once or always, is survived",
@@ -85,13 +84,13 @@ PROMISES = (
         len(faults.CELLS),
         12,
         faults.LANES,
-        on_postgresql=160,
+        on_postgresql=120,
     ),
     Promise(
         "R6",
         "While the service asks for patience, nothing is sent",
         patience.check,
-        1000,
+        10,
         2,
         1,
         under_load=True,
@@ -131,12 +130,12 @@ PROMISES = (
         "R13",
         "Told to stop under load, triage stops in 25 s, loses and doubles nothing",
         servers.drained,
-        10,
+        6,
         1,
         1,
     ),
-    Promise("R14", "A worker that lost its lease writes nothing down", other_trials.zombie, 200, 24, 4),
-    Promise("R16", "People's edits of the work item win", other_trials.human, 200, 14, 4),
+    Promise("R14", "A worker that lost its lease writes nothing down", other_trials.zombie, 100, 24, 4),
+    Promise("R16", "People's edits of the work item win", other_trials.human, 100, 14, 4),
     Promise(
         "R20",
         "Service Bus: killed, locks lost, told twice, cut off: each event is stored once or a dead letter",
@@ -149,13 +148,13 @@ PROMISES = (
         "R21",
         "Events that come while no worker works are kept, then worked off",
         checks.pressure,
-        20_000,
+        10_000,
         200,
         1,
         on_postgresql=5000,
         under_load=True,
     ),
-    Promise("R22", "Restored from a backup, nothing is filed again", other_trials.backup, 100, 10, 4),
+    Promise("R22", "Restored from a backup, nothing is filed again", other_trials.backup, 60, 10, 4),
 )
 
 
