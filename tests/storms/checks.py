@@ -109,6 +109,7 @@ def storm(lane: Lane, trials: int, offset: int) -> Tally:
             "logs read": _read_whole(at.engine),
             "ms to the answer, half": _milliseconds(sent, 0.5),
             "ms to the answer, 99 %": _milliseconds(sent, 0.99),
+            "sent again after 503": sent.again,
             "s from the last event until all are counted": round(later, 1),
             "MB of all processes (most)": round(max(at.triage.memory.samples, default=0)),
             "MB grown": round(growth),
@@ -148,6 +149,7 @@ def fair(lane: Lane, trials: int, offset: int) -> Tally:
             "s until all but the noisy one's were done": round(seconds),
             "turns of the noisy one by then": had,
             "ms to the answer, 99 %": _milliseconds(sent, 0.99),
+            "sent again after 503": sent.again,
         }
     return tally
 
@@ -233,6 +235,7 @@ def pressure(lane: Lane, trials: int, offset: int) -> Tally:
         tally.figures = {
             "events a second": round(count / sent.seconds),
             "ms to the answer, 99 %": _milliseconds(sent, 0.99),
+            "sent again after 503": sent.again,
             "MB of the receiver (most)": round(at.triage.memory.largest),
             "MB grown": round(growth),
             "runs a second worked off": round(count / seconds, 1),

@@ -16,6 +16,7 @@ import time
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +42,7 @@ CONNECTIONS = 50
 _STORY = "acr-automatic-connection"
 _LOGIN = base64.b64encode(f"triage:{PASSWORD}".encode()).decode()
 _MEGABYTE = 1024 * 1024
+_AGAIN_SECONDS = (1, 2, 4, 8)  # as Azure DevOps sends again what is answered 503
 _STARTED = 12  # samples, after which every process has started
 
 
@@ -174,6 +176,7 @@ class Sent:
     statuses: list[int]
     latencies: list[float]  # seconds from when it was to be sent to the answer
     seconds: float
+    again: int = 0  # sent again after a 503
 
     def percentile(self, part: float) -> float:
         """Return the latency within which this part of the events was answered."""
@@ -194,6 +197,12 @@ def send(port: int, bodies: Sequence[bytes], *, seconds: float = 0.0, host: str 
                 await asyncio.sleep(early)
             at = due if seconds else time.perf_counter()
             sent.statuses[number] = await _post(*line, body)
+            for wait in _AGAIN_SECONDS:
+                if sent.statuses[number] != HTTPStatus.SERVICE_UNAVAILABLE:
+                    break
+                sent.again += 1
+                await asyncio.sleep(wait)
+                sent.statuses[number] = await _post(*line, body)
             sent.latencies[number] = time.perf_counter() - at
         line[1].close()
         await line[1].wait_closed()
