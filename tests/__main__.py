@@ -8,4 +8,4 @@ if __name__ == "__main__":
     bootstrap.ensure("tests", "requirements-dev.txt", sys.argv[1:])
     import pytest
 
-    sys.exit(pytest.main(["-n", "auto", *sys.argv[1:]]))
+    sys.exit(pytest.main(["-n", "auto", "--dist", "worksteal", *sys.argv[1:]]))

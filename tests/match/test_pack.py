@@ -13,10 +13,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_the_shipped_pack_is_in_order() -> None:
-    assert match.check() == []
-
-
 def test_a_right_rule_is_loaded(tmp_path: Path) -> None:
     folder = packs.write(tmp_path)
     assert match.check(folder) == []
