@@ -28,6 +28,7 @@ log = structlog.get_logger()
 
 _AT_ONCE = 200  # open incidents that one round looks at, those longest not looked at first
 _SETTLES = timedelta(minutes=2)  # until then a new secret may be refused by a part of Entra
+_INTERRUPTED = "It was shown to work just before triage was interrupted."
 _SUCCEEDED = {"succeeded", "succeededWithIssues"}
 
 
@@ -128,6 +129,11 @@ def _look(
     if found is None:
         now_ = connections.of(row)
         found = _by_change(door, engine, policy, row, now_, in_digest=in_digest, worker=worker)
+    if found is None and row.state == record.ENDING and (begun := record.end_begun(engine, row)):
+        if record.has_found_since(engine, row, begun):
+            record.open_again(engine, row.id)
+            return False
+        found = Proof(_INTERRUPTED)
     # Last: what triage itself closed before a crash, or is to open again, is no person's doing.
     if found is None and not in_digest and not record.has_come_back(row):
         found = _by_person(door, row)

@@ -341,15 +341,57 @@ def end(
     """Close an incident; one that has failed again meanwhile is open, and its people are told so."""
     with Session(engine) as session, session.begin():
         incident = session.exec(select(Incident).where(Incident.id == incident_id).with_for_update()).one()
+        if incident.state == CLOSED:  # another worker has just ended it
+            return
         if incident.last_failed_at != last_failed_at:
-            incident.state = OPEN
-            incident.reopened_at = None if by_person else now()
-            jobs.put_telling(session, incident, timedelta(0))
+            _open_and_tell(session, incident, by_person=by_person)
             return
         incident.state, incident.closed_at = CLOSED, now()
         incident.closed_reason, incident.renewed_by = reason, renewed_by
         incident.worked_at, incident.closed_by_person = worked_at, by_person
         incident.key = f"closed:{incident.id}:{incident.key}"
+
+
+def end_begun(engine: Engine, row: Incident) -> datetime | None:
+    """Return when triage last set about telling the work item that an incident is over.
+
+    None when it has not since the incident was opened, or opened again.
+    """
+    with Session(engine) as session:
+        begun = (
+            select(Effect.intended_at)
+            .where(
+                Effect.incident_id == row.id,
+                col(Effect.key).startswith(f"item-end:{row.id}:"),
+                col(Effect.intended_at) > (row.reopened_at or row.opened_at),
+            )
+            .order_by(col(Effect.intended_at).desc())
+        )
+        return session.exec(begun.limit(1)).first()
+
+
+def has_found_since(engine: Engine, row: Incident, moment: datetime) -> bool:
+    """Return whether triage has read of a run that an incident broke since a moment."""
+    with Session(engine) as session:
+        found = select(FindingRow.id).where(
+            FindingRow.incident_id == row.id, col(FindingRow.found_at) > moment
+        )
+        return session.exec(found.limit(1)).first() is not None
+
+
+def open_again(engine: Engine, incident_id: int) -> None:
+    """Open an incident that had been ended in part when it failed again; its people are told so."""
+    with Session(engine) as session, session.begin():
+        incident = session.exec(select(Incident).where(Incident.id == incident_id).with_for_update()).one()
+        if incident.state == ENDING:
+            _open_and_tell(session, incident, by_person=False)
+
+
+def _open_and_tell(session: Session, incident: Incident, *, by_person: bool) -> None:
+    incident.state = OPEN
+    # What a person has closed stays so.
+    incident.reopened_at = None if by_person else now()
+    jobs.put_telling(session, incident, timedelta(0))
 
 
 def _earlier(session: Session, row: Incident) -> tuple[acts.Earlier, ...]:

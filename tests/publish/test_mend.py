@@ -11,7 +11,7 @@ from sqlmodel import Session, select, update
 
 from tests import findings
 from tests.publish.conftest import POLICY, Stage
-from triage import db, jobs, mend, plan, publish, record, tell
+from triage import acts, db, jobs, mend, plan, publish, record, tell
 from triage.db import Incident
 from triage.sandbox.organisation import Fault, wire_time
 
@@ -387,3 +387,42 @@ def test_a_run_that_began_before_the_failure_proves_nothing(engine: Engine, stag
     used(stage, LATER)
     stage.project.uses[findings.CONNECTION][0]["startTime"] = wire_time(FAILED - timedelta(minutes=1))
     assert "0 are over" in look(engine, stage)
+
+
+def ended_in_part(engine: Engine, stage: Stage) -> None:
+    """Leave what a worker leaves that is killed when it has closed the work item, and no more."""
+    row = the_incident(engine)
+    assert row.id is not None
+    assert record.begin_end(engine, row.id, row.last_failed_at) is not None
+    act = acts.EndWorkItem(row.project_id, row.work_item or 0, "Run 43 has passed.")
+    tell.carry_out(stage.door, engine, PROMPT, row.id, act, worker="killed/1")
+
+
+def test_what_a_crash_left_ended_in_part_is_no_person_s_doing(engine: Engine, stage: Stage) -> None:
+    broke(engine, stage, stage.finding())
+    ended_in_part(engine, stage)
+    used(stage, LATER)
+    used(stage, LATER + timedelta(hours=1), "failed")  # of something else, so that nothing is proven any more
+    assert look(engine, stage) == "Looked at 1 open incident; 1 are over."
+    incident = the_incident(engine)
+    assert (incident.state, incident.closed_by_person) == ("closed", False)
+    assert len(said(stage, the_item(stage)["id"])) == 1
+
+
+def test_what_failed_again_since_a_crash_is_opened_again(engine: Engine, stage: Stage) -> None:
+    broke(engine, stage, stage.finding())
+    ended_in_part(engine, stage)
+    again = findings.run(44, finished_at=FAILED + timedelta(minutes=1))  # read only now
+    tag = the_incident(engine).tag
+    record.finding(engine, stage.finding(again), tag=tag, title="", fingerprint="", policy=PROMPT)
+    with Session(engine) as session, session.begin():  # the telling waits for the end
+        session.exec(update(db.Job).values(available_at=db.now() + timedelta(minutes=1)))
+    assert look(engine, stage) == "Looked at 1 open incident; 0 are over."
+    incident = the_incident(engine)
+    assert (incident.state, incident.reopened_at is not None) == ("open", True)
+    job = jobs.claim(engine, "one")
+    assert job is not None
+    tell.incident(stage.door, engine, PROMPT, "http://127.0.0.1:8080", job)
+    item = the_item(stage)
+    assert item["fields"]["System.State"] != "Closed"
+    assert "It fails again" in said(stage, item["id"])[-1]
