@@ -364,3 +364,30 @@ def test_a_token_without_the_scope_of_environments_leaves_the_connection_undecid
     found = stage.attribute(match("kubernetes"), step(KUBERNETES, "Apply"))
     assert found.connection is None
     assert "prod.web" in found.reason
+
+
+def test_the_second_step_that_it_can_be_asks_nothing_anew_of_the_environment(stage: Stage) -> None:
+    add(stage.project, "aks-web", "kubernetes")
+    stage.project.logs[42] = {
+        1: b"""
+variables:
+- group: places
+jobs:
+- deployment: Web
+  environment: prod.$(resource)
+  strategy:
+    runOnce:
+      preDeploy: { steps: [ { task: Kubernetes@1, displayName: Apply } ] }
+      deploy: { steps: [ { task: Kubernetes@1, displayName: Apply } ] }
+"""
+    }
+    stage.project.variable_groups[3] = {
+        "id": 3,
+        "name": "places",
+        "variables": {"resource": {"value": "web"}},
+    }
+    resource = {"id": 11, "name": "web", "type": "kubernetes", "serviceEndpointId": connection_id("aks-web")}
+    stage.project.environments[1] = {"id": 1, "name": "prod", "resources": [resource]}
+    found = stage.attribute(match("kubernetes"), step(KUBERNETES, "Apply"))
+    assert found.connection is not None, found.reason
+    assert found.connection.name == "aks-web"

@@ -47,10 +47,13 @@ def of_step(sources: Sources, step: Step) -> Handed | None:
         return Handed(name, why_not="whose name holds a value that triage cannot see")
     if "." not in name:
         return None
-    if not sources.may_ask_of_environment(_first(name)):
-        return Handed(name, why_not="which triage did not ask for, having asked so much before")
-    known = sources.environments(_first(name))
-    return None if name.lower() in known else _of_resource(sources, name, known)
+    asked = sources.handed
+    if name.lower() not in asked:
+        if not sources.may_ask_of_environment(_first(name)):
+            return Handed(name, why_not="which triage did not ask for, having asked so much before")
+        known = sources.environments(_first(name))
+        asked[name.lower()] = None if name.lower() in known else _of_resource(sources, name, known)
+    return asked[name.lower()]
 
 
 def _first(name: str) -> str:

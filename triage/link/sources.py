@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from triage.azdo.door import VariableGroup
     from triage.domain import Connection, Run, TimelineRecord
     from triage.link.definition import Step
+    from triage.link.environments import Handed
     from triage.link.resources import Resource
 
 _CALLS_MAX = 7  # for one run's connection; one more finds its owner
@@ -38,6 +39,7 @@ class Sources:
         self.door = door
         self.run = run
         self.calls = 0  # questions put, the remembered ones included
+        self.handed: dict[str, Handed | None] = {}  # by environments, by lower-case name
         self._used: dict[str, bool] = {}
         self._counted: set[tuple[str | int, ...]] = set()
         self._groups: dict[tuple[str, str], dict[str, Any]] = {}
