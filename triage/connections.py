@@ -182,9 +182,7 @@ def _ends_within(each: Held | Own, days: int) -> bool:
 
 
 def _is_idle(held: Held) -> bool:
-    if held.uses is None:
-        return False
-    return held.last_used is None or (now() - held.last_used).days > inventory.UNUSED_DAYS
+    return held.uses is not None and inventory.is_idle(held.last_used)
 
 
 def _table(held: Sequence[Held], own: Sequence[Own]) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, time
+from datetime import UTC, datetime, time, timedelta
 from typing import TYPE_CHECKING
 
 from triage import expiry
 from triage.azdo import graph as microsoft_graph
 from triage.azdo import sign_in
+from triage.db import now
 from triage.errors import AccessRefused, Cancel, UsageError
 from triage.expiry import End, Source
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from triage.domain import Connection
 
 _USES = 50  # of one connection; more would say no more about who uses it
-UNUSED_DAYS = 90  # a connection that no run used for longer counts as unused
+UNUSED_AFTER = timedelta(days=90)  # a connection that no run used for longer counts as unused
 _WITHOUT_END = {"managed-identity", "workload-identity", "azure-cli"}
 SUCCEEDED = {"succeeded", "succeededWithIssues"}
 
@@ -124,6 +125,11 @@ def with_uses(door: Door, held: Held) -> Held:
         worked = max((u.finished_at for u in uses if u.finished_at and u.result in SUCCEEDED), default=None)
         end = expiry.of(held.connection, None, worked)
     return replace(held, uses=tuple(uses), end=end)
+
+
+def is_idle(last_used: datetime | None) -> bool:
+    """Return True when nobody needs a connection, by when a run used it last: never, or too long ago."""
+    return last_used is None or now() - last_used > UNUSED_AFTER
 
 
 def own(settings: Settings, graph: Graph | None) -> tuple[Own, ...]:

@@ -61,7 +61,7 @@ def known(engine: Engine) -> None:
         seen("today", 0),
         seen("federated", source="no secret", scheme="workloadidentityfederation"),
         seen("idle", 400, pipelines="[]", last_used_at=None),
-        seen("forgotten", 500, last_used_at=db.now() - timedelta(days=91)),
+        seen("forgotten", 500, last_used_at=db.now() - timedelta(days=90, hours=1)),
         seen("unasked", 600, pipelines="[]", last_used_at=None, uses_asked_at=None),
         seen(SHOP, name=f"Shop {ATTACK}"),
         seen("", key="own:azure_devops", name="triage itself", type="", scheme="token", places="[]"),
@@ -99,6 +99,9 @@ def test_what_ends_first_comes_first_and_what_never_ends_last(client: TestClient
 )
 def test_a_state_is_an_address(client: TestClient, state: str, wanted: set[str]) -> None:
     found = names(client, f"?state={state}")
+    if state == "unused":
+        told = client.get("/api/connections").json()
+        assert {each["name"] for each in told if each["is_unused"]} == wanted
     assert set(found) >= wanted if state == "no such state" else set(found) == wanted
     page = client.get(f"/connections?state={state}").text
     assert all(f">{name}</a>" in page for name in wanted - {"Shop", "triage"})
@@ -111,6 +114,8 @@ def test_a_name_is_looked_for_as_it_is(client: TestClient) -> None:
     assert names(client, "?q=CALEN") == ["calendar"]
     assert names(client, "?q=%25") == [], "no wildcard"
     assert "Nothing is like this" in client.get("/connections?q=%25").text
+    assert names(client, "?q=calen%00dar") == ["calendar"]
+    assert client.get("/connections/calen%00dar").status_code == 200
 
 
 @pytest.mark.usefixtures("known")

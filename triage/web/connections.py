@@ -54,7 +54,7 @@ def router(settings: Settings, engine: Engine) -> APIRouter:
 
     @routes.get("/connections")
     def connections_page(request: Request, q: str = "", state: str = "", first: _First = "") -> Response:
-        told = _listed(engine, soon_days, {"q": q.strip(), "state": state}, _number(first))
+        told = _listed(engine, soon_days, {"q": _text(q), "state": state}, _number(first))
         told["every_seconds"] = settings.expiry.every_seconds
         return templates.TemplateResponse(request, "connections.html", told)
 
@@ -66,7 +66,7 @@ def router(settings: Settings, engine: Engine) -> APIRouter:
     @routes.get("/api/connections")
     def connections_json(q: str = "", state: str = "", first: _First = "") -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = _listed(
-            engine, soon_days, {"q": q.strip(), "state": state}, _number(first)
+            engine, soon_days, {"q": _text(q), "state": state}, _number(first)
         )["connections"]
         return found
 
@@ -100,6 +100,7 @@ def is_known(session: Session, connection_id: str | None) -> bool:
 
 def connection(engine: Engine, soon_days: int, name: str) -> dict[str, Any]:
     """Return a connection, by its id, or a credential of triage's own, with its incidents. Raises 404."""
+    name = _text(name)
     key = name if name.startswith(OWN) else f"connection:{name.lower()}"
     with Session(reader(engine)) as session:
         row = session.get(SeenConnection, key)
@@ -158,15 +159,10 @@ def _condition(state: str, soon_days: int) -> ColumnElement[bool]:
     ends, used = col(SeenConnection.ends_at), col(SeenConnection.last_used_at)
     is_own = col(SeenConnection.key).startswith(OWN)
     has_secret = col(SeenConnection.source) != Source.NOTHING.value
-    idle = sa.or_(used.is_(None), used < db.now() - timedelta(days=inventory.UNUSED_DAYS))
+    idle = sa.or_(used.is_(None), used < db.now() - inventory.UNUSED_AFTER)
     # What breaks runs is used, whatever the history that Azure DevOps keeps of it says.
-    breaks = (
-        select(Incident.id)
-        .where(
-            col(SeenConnection.key) == sa.literal("connection:") + col(Incident.connection_id),
-            Incident.state != "closed",
-        )
-        .exists()
+    broken = select(sa.literal("connection:") + col(Incident.connection_id)).where(
+        Incident.state != "closed", col(Incident.connection_id).is_not(None)
     )
     return {
         "ended": ends < today,
@@ -174,7 +170,12 @@ def _condition(state: str, soon_days: int) -> ColumnElement[bool]:
         "later": ends >= late,
         "never": ~has_secret,
         "unknown": sa.and_(ends.is_(None), has_secret),
-        "unused": sa.and_(~is_own, col(SeenConnection.uses_asked_at).is_not(None), idle, ~breaks),
+        "unused": sa.and_(
+            ~is_own,
+            col(SeenConnection.uses_asked_at).is_not(None),
+            idle,
+            col(SeenConnection.key).not_in(broken),
+        ),
         "own": is_own,
     }[state]
 
@@ -196,7 +197,6 @@ def _plain(row: SeenConnection, soon_days: int, broken: dict[str, Incident]) -> 
     is_own = row.key.startswith(OWN)
     left = (row.ends_at.date() - db.now().date()).days if row.ends_at else None
     incident = broken.get(row.key)
-    idle = row.last_used_at is None or (db.now() - row.last_used_at).days > inventory.UNUSED_DAYS
     return {
         "id": row.key if is_own else row.key.partition(":")[2],
         **told,
@@ -208,7 +208,9 @@ def _plain(row: SeenConnection, soon_days: int, broken: dict[str, Incident]) -> 
         "incident": incident.id if incident else None,  # open
         "work_item": row.work_item or (incident.work_item if incident else None),
         "work_item_url": row.work_item_url or (incident.work_item_url if incident else None),
-        "is_unused": None if is_own or row.uses_asked_at is None else idle and incident is None,
+        "is_unused": None
+        if is_own or row.uses_asked_at is None
+        else inventory.is_idle(row.last_used_at) and incident is None,
     }
 
 
@@ -222,6 +224,11 @@ def _brief(row: Incident) -> dict[str, Any]:
     kept = {"id", "title", "state", "opened_at", "closed_at", "renewed_by", "work_item", "work_item_url"}
     told: dict[str, Any] = row.model_dump(mode="json", include=kept)
     return {**told, "runs": row.run_count}
+
+
+def _text(given: str) -> str:
+    """Return what somebody looks for, without what PostgreSQL takes in no text."""
+    return given.replace("\0", "").strip()
 
 
 def _number(given: str) -> int:
