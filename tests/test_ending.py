@@ -281,6 +281,22 @@ def test_triage_watches_its_own_credentials(
     assert [each["System.State"] for each in items(shop(organisation))] == ["Closed"]
 
 
+def test_what_signs_in_to_the_queue_is_not_said_to_sign_in_to_azure_devops(
+    organisation: Organisation, engine: Engine, settings: config.Settings
+) -> None:
+    settings.watch.project = "Shop"
+    settings.service_bus.namespace = "contoso.servicebus.windows.net"
+    settings.service_bus.credential = config.Credential(
+        auth="service-principal", expires_on=(TODAY + timedelta(days=7)).date()
+    )
+    look(engine, settings)
+    (item,) = items(shop(organisation))
+    text = item["Microsoft.VSTS.TCM.ReproSteps"]
+    assert "signs in to its queue of Azure Service Bus" in text
+    assert "personal access token" not in text
+    assert "`service_bus.credential.expires_on`" in text
+
+
 def test_an_automatic_secret_that_outlived_its_time_is_no_alarm(
     organisation: Organisation, engine: Engine, settings: config.Settings
 ) -> None:

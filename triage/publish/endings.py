@@ -23,16 +23,26 @@ The credential of the service connection **[{name}]({url})** ({kind}) in {where}
 {left}. {reason}"""
 
 _OWN = """\
-triage itself signs in to Azure DevOps with a credential that ends on **{day}**, {left}. {reason} \
-Afterwards nobody is told of failed runs.
+triage itself signs in to {where} with a credential that ends on **{day}**, {left}. {reason} \
+Afterwards {then}.
 
-1. Make a new one: a personal access token with the scopes, or a secret of the application, that \
-deploy/README.md lists.
+1. Make a new one: {what}, that deploy/README.md lists.
 2. Put it where triage's settings keep the section `{setting}`, set `{setting}.expires_on` to its last day, \
 and restart triage.
 3. `triage doctor` says whether it works.
 
 A managed identity never has to be renewed (`{setting}.auth`)."""
+
+_TO_AZURE_DEVOPS = {
+    "where": "Azure DevOps",
+    "then": "nobody is told of failed runs",
+    "what": "a personal access token with the scopes, or a secret of the application with the rights",
+}
+_TO_QUEUE = {
+    "where": "its queue of Azure Service Bus",
+    "then": "no event is taken from there, and failed runs are found by the sweep alone, minutes later",
+    "what": "a secret or a certificate of the application with the rights",
+}
 
 _CLOSING = """\
 triage says here when less time is left{again}, and closes this item once the end has moved. \
@@ -85,7 +95,8 @@ def text(held: Held, owner: Owner, recipe: Recipe, days: int, reminders: Sequenc
 def own(credential: Own, days: int, reminders: Sequence[int], *, page: str) -> tuple[str, str]:
     """Return title and text of the work item of triage's own credential, Markdown."""
     end = credential.end
-    said = _OWN.format(day=_day(end), left=_left(days), reason=end.reason, setting=credential.setting)
+    to = _TO_QUEUE if credential.setting == "service_bus.credential" else _TO_AZURE_DEVOPS
+    said = _OWN.format(day=_day(end), left=_left(days), reason=end.reason, setting=credential.setting, **to)
     return title("triage itself", end), f"{said}\n\n{_closing(reminders, page)}"
 
 
