@@ -17,6 +17,7 @@ from triage.config import Hook
 from triage.errors import AccessRefused, UsageError
 from triage.sandbox import hooks as delivering
 from triage.sandbox import security
+from triage.sandbox.organisation import Fault
 from triage.sandbox.tokens import Token
 
 if TYPE_CHECKING:
@@ -353,3 +354,16 @@ def test_one_that_is_not_taken_costs_nothing_else(
     assert kinds(done) == ["create", "create", "leave"] * 2
     assert "triage does without" in done[2].reason
     assert all(each.ok for each in hooks.status(door, wanted))
+
+
+def test_one_that_is_denied_costs_nothing_else(
+    door: azdo.Door, organisation: Organisation, projects: list[Project], target: hooks.Target
+) -> None:
+    hooks.install(door, hooks.wanted(projects, target, hooks.BUILDS))
+    body, headers = b'{"message": "Access denied."}', {"Content-Type": "application/json"}
+    denied = Fault("POST", "/hooks/subscriptions", times=9, status=403, body=body, headers=headers)
+    organisation.faults.append(denied)
+    done = hooks.install(door, hooks.wanted(projects, target, (*hooks.BUILDS, hooks.CONNECTIONS)))
+    assert kinds(done) == ["keep", "keep", "leave"] * 2
+    with pytest.raises(AccessRefused):
+        hooks.install(door, hooks.wanted(projects, target, hooks.RELEASES))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 from triage.azdo import administration
-from triage.errors import Cancel, UsageError
+from triage.errors import AccessRefused, Cancel, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -311,7 +311,7 @@ def install(door: Door, wanted: Sequence[Wanted], *, repair: bool = False) -> li
             step = replace(step, kind="leave", reason=f"{step.reason}: `triage hooks repair`")
         try:
             _carry_out(door, step)
-        except Cancel as refusal:
+        except (AccessRefused, Cancel) as refusal:
             if not step.wanted.event.is_optional:
                 raise
             step = replace(step, kind="leave", reason=f"triage does without: {refusal}")
