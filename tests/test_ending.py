@@ -359,6 +359,19 @@ def test_one_round_asks_who_uses_some_and_the_next_one_others(
     assert {row.pipelines for row in kept(engine).values() if row.type} == {'["deploy"]'}
 
 
+def test_who_may_not_be_asked_about_holds_up_none_of_the_others(
+    organisation: Organisation, engine: Engine, settings: config.Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ending, "_ASKED_AT_ONCE", 1)
+    hidden = add(shop(organisation), organisation, "hidden")
+    organisation.faults.append(Fault("GET", f"{hidden['id']}/executionhistory", times=9, status=403))
+    add(shop(organisation), organisation, "shown")
+    for _ in range(3):
+        look(engine, settings)
+    assert kept(engine)["hidden"].pipelines == "null"
+    assert (kept(engine)["shown"].pipelines, kept(engine)["shown"].uses_asked_at is None) == ("[]", False)
+
+
 def test_what_outlived_its_time_is_remembered_while_nobody_asks_again(
     organisation: Organisation, engine: Engine, settings: config.Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

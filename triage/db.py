@@ -331,9 +331,9 @@ class SeenConnection(SQLModel, table=True):
     ends_at: datetime | None = _time(default=None)
     source: str  # see expiry.Source
     reason: str  # one sentence: how the end is known
-    pipelines: str = "[]"  # JSON: names of those that used it lately, the last first
+    pipelines: str = "[]"  # JSON: names of those that used it lately, the last first; null: hidden
     last_used_at: datetime | None = _time(default=None)
-    uses_asked_at: datetime | None = _time(default=None)  # None: never, or triage may not see them
+    uses_asked_at: datetime | None = _time(default=None)  # None: never
     work_item: int | None = None  # that says that it ends soon
     work_item_url: str | None = None
     seen_at: datetime = _time(default_factory=now)

@@ -42,6 +42,7 @@ class Held:
     places: tuple[Place, ...]  # never empty
     end: End
     uses: tuple[Use, ...] | None = None  # newest first; None: not asked, or triage may not see them
+    is_refused: bool = False  # triage may not see them
 
     @property
     def connection(self) -> Connection:
@@ -117,7 +118,7 @@ def with_uses(door: Door, held: Held) -> Held:
                 place.connection.project_id, place.connection.id, top=_USES, pages=1
             )
     except (AccessRefused, Cancel):
-        return held
+        return replace(held, is_refused=True)
     oldest = datetime.min.replace(tzinfo=UTC)
     uses.sort(key=lambda use: use.finished_at or oldest, reverse=True)
     end = held.end

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from triage.inventory import Held, Own, Seen
 
 LOOKED = "inventory"  # as Health.component
+REFUSED = "null"  # as pipelines: triage may not see them
 OWN = "own:"  # how the key of a credential of triage's own begins
 _CONNECTION = "connection:"
 _FORGOTTEN_AFTER = timedelta(days=30)  # what is in a project that triage sees no more
@@ -97,6 +98,8 @@ def _connection(held: Held, before: SeenConnection | None) -> SeenConnection:
     if held.uses is not None:
         row.pipelines = json.dumps([visible(each) for each in held.pipelines])
         row.last_used_at, row.uses_asked_at = held.last_used, now()
+    elif held.is_refused:
+        row.pipelines, row.uses_asked_at = REFUSED, now()  # asked: it is the others' turn
     elif before is not None:
         row.pipelines, row.last_used_at = before.pipelines, before.last_used_at
         row.uses_asked_at = before.uses_asked_at

@@ -63,6 +63,7 @@ def known(engine: Engine) -> None:
         seen("idle", 400, pipelines="[]", last_used_at=None),
         seen("forgotten", 500, last_used_at=db.now() - timedelta(days=90, hours=1)),
         seen("unasked", 600, pipelines="[]", last_used_at=None, uses_asked_at=None),
+        seen("hidden", 700, pipelines="null", last_used_at=None),
         seen(SHOP, name=f"Shop {ATTACK}"),
         seen("", key="own:azure_devops", name="triage itself", type="", scheme="token", places="[]"),
     )
@@ -74,13 +75,13 @@ def names(client: TestClient, query: str = "") -> list[str]:
 
 @pytest.mark.usefixtures("known")
 def test_what_ends_first_comes_first_and_what_never_ends_last(client: TestClient) -> None:
-    order = ["gone", "today", "soon", "calendar", "idle", "forgotten", "unasked"]
-    assert names(client)[:7] == order
-    assert set(names(client)[7:]) == {"Shop", "federated", "triage"}
+    order = ["gone", "today", "soon", "calendar", "idle", "forgotten", "unasked", "hidden"]
+    assert names(client)[:8] == order
+    assert set(names(client)[8:]) == {"Shop", "federated", "triage"}
     page = client.get("/connections").text
     places = [page.index(f"/connections/{name}") for name in order]
     assert places == sorted(places)
-    assert "<h1>10 credentials</h1>" in page
+    assert "<h1>11 credentials</h1>" in page
 
 
 @pytest.mark.usefixtures("known")
@@ -89,12 +90,12 @@ def test_what_ends_first_comes_first_and_what_never_ends_last(client: TestClient
     [
         ("ended", {"gone"}),
         ("soon", {"today", "soon"}),
-        ("later", {"calendar", "idle", "forgotten", "unasked"}),
+        ("later", {"calendar", "idle", "forgotten", "unasked", "hidden"}),
         ("never", {"federated"}),
         ("unknown", {"Shop", "triage"}),
         ("unused", {"idle", "forgotten"}),
         ("own", {"triage"}),
-        ("no such state", {"gone", "today", "soon", "calendar", "idle", "forgotten", "unasked"}),
+        ("no such state", {"gone", "today", "soon", "calendar", "idle", "forgotten", "unasked", "hidden"}),
     ],
 )
 def test_a_state_is_an_address(client: TestClient, state: str, wanted: set[str]) -> None:
@@ -122,6 +123,7 @@ def test_a_name_is_looked_for_as_it_is(client: TestClient) -> None:
 def test_the_list_says_who_uses_it_and_what_was_said_of_it(client: TestClient) -> None:
     page = client.get("/connections").text
     assert "deploy, nightly, weekly and 1 more" in page
+    assert "not shown to triage" in page
     assert "nobody" in page
     assert "not asked yet" in page
     assert '<a href="https://dev.azure.com/x/_workitems/edit/7">#7</a>' in page

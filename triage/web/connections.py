@@ -19,7 +19,7 @@ from sqlmodel import Session, col, func, select
 from triage import db, inventory
 from triage.db import Health, Incident, SeenConnection, reader
 from triage.expiry import Source
-from triage.register import LOOKED, OWN
+from triage.register import LOOKED, OWN, REFUSED
 from triage.web.words import ago, ahead
 
 if TYPE_CHECKING:
@@ -159,6 +159,8 @@ def _condition(state: str, soon_days: int) -> ColumnElement[bool]:
     ends, used = col(SeenConnection.ends_at), col(SeenConnection.last_used_at)
     is_own = col(SeenConnection.key).startswith(OWN)
     has_secret = col(SeenConnection.source) != Source.NOTHING.value
+    asked_at, users = col(SeenConnection.uses_asked_at), col(SeenConnection.pipelines)
+    is_told = sa.and_(asked_at.is_not(None), users != REFUSED)
     idle = sa.or_(used.is_(None), used < db.now() - inventory.UNUSED_AFTER)
     # What breaks runs is used, whatever the history that Azure DevOps keeps of it says.
     broken = select(sa.literal("connection:") + col(Incident.connection_id)).where(
@@ -170,12 +172,7 @@ def _condition(state: str, soon_days: int) -> ColumnElement[bool]:
         "later": ends >= late,
         "never": ~has_secret,
         "unknown": sa.and_(ends.is_(None), has_secret),
-        "unused": sa.and_(
-            ~is_own,
-            col(SeenConnection.uses_asked_at).is_not(None),
-            idle,
-            col(SeenConnection.key).not_in(broken),
-        ),
+        "unused": sa.and_(~is_own, is_told, idle, col(SeenConnection.key).not_in(broken)),
         "own": is_own,
     }[state]
 
@@ -197,6 +194,8 @@ def _plain(row: SeenConnection, soon_days: int, broken: dict[str, Incident]) -> 
     is_own = row.key.startswith(OWN)
     left = (row.ends_at.date() - db.now().date()).days if row.ends_at else None
     incident = broken.get(row.key)
+    is_told = row.uses_asked_at is not None and row.pipelines != REFUSED
+    is_idle = inventory.is_idle(row.last_used_at)
     return {
         "id": row.key if is_own else row.key.partition(":")[2],
         **told,
@@ -208,9 +207,7 @@ def _plain(row: SeenConnection, soon_days: int, broken: dict[str, Incident]) -> 
         "incident": incident.id if incident else None,  # open
         "work_item": row.work_item or (incident.work_item if incident else None),
         "work_item_url": row.work_item_url or (incident.work_item_url if incident else None),
-        "is_unused": None
-        if is_own or row.uses_asked_at is None
-        else inventory.is_idle(row.last_used_at) and incident is None,
+        "is_unused": is_idle and incident is None if is_told and not is_own else None,
     }
 
 
