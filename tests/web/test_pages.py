@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -138,6 +140,28 @@ def test_a_closed_incident_leaves_the_inbox(client: TestClient, engine: Engine, 
     assert "azure-shop&#39;" not in to_renew
     assert "azure-shop&#39;" in over
     assert client.get(f"/incidents/{incident}").status_code == 200
+
+
+def test_what_ended_last_is_told_first_whenever_it_broke_runs(client: TestClient, engine: Engine) -> None:
+    now = db.now()
+    with Session(engine) as session, session.begin():
+        for days in range(1, 13):  # since it was broken; the longer, the later it was renewed
+            row = Incident(
+                key=f"closed:{days}",
+                tag="triage-0123456789ab",
+                state="closed",
+                project_id=PROJECT,
+                project_name="Shop",
+                credential="azure-entra-client-secret",
+                verdict="expired",
+                confidence="certain",
+                title=f"ended {days}",
+                last_seen_at=now - timedelta(days=days),
+                closed_at=now - timedelta(hours=24 - days),
+            )
+            session.add(row)
+    over = client.get("/").text.split("Over lately")[1]
+    assert re.findall(r">ended (\d+)<", over) == [str(days) for days in range(12, 2, -1)]
 
 
 def test_an_incident_tells_its_evidence_owner_and_steps(client: TestClient, incident: int) -> None:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from triage.config import Settings
 
 _LIST_MAX = 100
+_LATELY = 200
 _BESIDE = 10  # of what stands beside the open incidents
 # How triage keeps track; nobody else's business.
 _INNER = {
@@ -114,10 +115,17 @@ def incidents(engine: Engine) -> list[dict[str, Any]]:
 def over(engine: Engine) -> list[dict[str, Any]]:
     """Return the incidents that ended last."""
     with Session(reader(engine)) as session:
-        query = (
-            select(Incident)
+        # An index has the order in which they broke runs last, and by that the few that may have ended last.
+        lately = (
+            select(Incident.id)
             .where(Incident.state == "closed")
             .order_by(col(Incident.last_seen_at).desc())
+            .limit(_LATELY)
+        )
+        query = (
+            select(Incident)
+            .where(col(Incident.id).in_(lately))
+            .order_by(col(Incident.closed_at).desc().nulls_last(), col(Incident.id).desc())
             .limit(_BESIDE)
         )
         return [_incident(row, but={"renewal"}) for row in session.exec(query)]
