@@ -169,6 +169,11 @@ def test_a_newer_password_that_is_valid_means_that_nothing_has_to_be_created(
             {"data": {"creationMode": "Automatic"}},
             "Azure DevOps makes the client secret of this connection itself",
         ),
+        (
+            [(LAST_YEAR, NEXT_YEAR, "password"), (LAST_YEAR + timedelta(days=9), ENDED, "password")],
+            {},
+            f"and the newest that has not ended is valid until {NEXT_YEAR:%Y-%m-%d}: the connection holds another",
+        ),
         ([], {}, "The connection signs in with a client secret, but its application has none in Entra: some"),
         (
             [(LAST_YEAR, NEXT_YEAR, "key")],
@@ -176,7 +181,7 @@ def test_a_newer_password_that_is_valid_means_that_nothing_has_to_be_created(
             "has none in Entra, only 1 of another kind: somebody has removed it.",
         ),
     ],
-    ids=["ended", "all ended", "just made", "automatic", "none", "another kind"],
+    ids=["ended", "all ended", "just made", "automatic", "newer but ended", "none", "another kind"],
 )
 def test_the_state_of_the_application_is_told(
     stage: Stage, secrets: list[tuple[datetime, datetime, str]], changes: dict[str, Any], expected: str

@@ -91,9 +91,10 @@ def _another(
     valid: list[Secret],
     at: datetime,
 ) -> str:
-    newest = max(valid, key=lambda each: (each.starts_at or _LONG_AGO, each.ends_at))
-    which = "an older one" if match.verdict is Verdict.EXPIRED else "another one"
-    those = f"has {len(held)} {name}s, and the newest"
+    newest = max(valid, key=_age)
+    is_last = newest is max(held, key=_age)  # one that was made later may have ended sooner
+    which = "an older one" if match.verdict is Verdict.EXPIRED and is_last else "another one"
+    those = f"has {len(held)} {name}s, and the newest{'' if is_last else ' that has not ended'}"
     if len(held) == 1:
         those = f"has one {name}, which"
     fact = (
@@ -114,6 +115,11 @@ def _another(
         f"{fact}{begun} Nothing has to be created if somebody still has {value}{shown}: put that into the "
         f"connection. Otherwise add a new {name} and put that in."
     )
+
+
+def _age(secret: Secret) -> tuple[datetime, datetime]:
+    """Return what to compare secrets by, the newest last."""
+    return secret.starts_at or _LONG_AGO, secret.ends_at
 
 
 def _make(connection: Connection, name: str) -> str:
