@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from triage.link.named import Named, Way
     from triage.link.resources import Resource
     from triage.link.sources import Sources
+    from triage.link.task_inputs import Input
 
 _TODAY = " The YAML of the run is gone; this is the pipeline as it is written today."
 _CHANGED = " That was changed since the run began."
@@ -64,7 +65,7 @@ def earlier(sources: Sources, match: Match, record: TimelineRecord) -> Attributi
     # A script may all the same use a secret of its own.
     proven = not task_inputs.is_script(record.task)
     handed = Attribution(connection, LinkMethod.EARLIER_STEP, reason, proven_use=proven)
-    is_changed = any(sources.is_changed(step, name) for name in step.inputs)
+    is_changed = any(sources.is_changed(step, name) for each in _inputs(step) for name in each.names)
     return _sure(sources, handed, match, is_changed=is_changed)
 
 
@@ -210,11 +211,15 @@ def _resource(
     return None
 
 
+def _inputs(step: Step) -> tuple[Input, ...]:
+    """Return the inputs by which a step of its task can name a connection."""
+    return task_inputs.inputs(task_inputs.as_task(step.task_id, step.major))
+
+
 def _handed_over(sources: Sources, step: Step) -> list[Connection]:
-    task = task_inputs.as_task(step.task_id, step.major)
     return [
         connection
-        for each in task_inputs.inputs(task)
+        for each in _inputs(step)
         for name in each.names
         for connection in named.connections(sources, sources.value(step, name), multi=each.multi)
     ]
