@@ -295,6 +295,9 @@ def test_what_signs_in_to_the_queue_is_not_said_to_sign_in_to_azure_devops(
     assert "signs in to its queue of Azure Service Bus" in text
     assert "personal access token" not in text
     assert "`service_bus.credential.expires_on`" in text
+    settings.service_bus.credential = config.Credential()
+    look(engine, settings)
+    assert "settings have no <code>service_bus.credential</code> any more" in said(shop(organisation))[-1]
 
 
 def test_an_automatic_secret_that_outlived_its_time_is_no_alarm(

@@ -137,7 +137,8 @@ class _Round:
                 hidden = row.project_id not in there.projects
                 if hidden or self.door.connection(row.project_id, number) is not None:
                     continue
-            self._close(row, endings.gone(row.name))
+            is_own = kind == "own"
+            self._close(row, endings.no_longer_own(number) if is_own else endings.gone(row.name))
 
     def _file(self, credential: _Credential, left: int, due: int) -> None:
         project = credential.project_id

@@ -59,6 +59,8 @@ _GONE = """\
 triage does not see **{name}** any more: it was deleted, or it is no longer shown to triage. \
 Nothing can be said of its end, so triage closes this item."""
 
+_NO_LONGER_OWN = "triage's settings have no `{setting}` any more, so triage closes this item."
+
 
 def title(name: str, end: End) -> str:
     """Return the title of the work item of a connection."""
@@ -115,6 +117,11 @@ def renewed(name: str, end: End) -> str:
 def gone(name: str) -> str:
     """Return the comment on an item whose connection is not there any more, Markdown."""
     return _GONE.format(name=words(name))
+
+
+def no_longer_own(setting: str) -> str:
+    """Return the comment on an item whose credential triage itself signs in with no more, Markdown."""
+    return _NO_LONGER_OWN.format(setting=setting)
 
 
 def _users(held: Held) -> str:
