@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from sqlmodel import Session, select
 
 from triage.azdo import urls
-from triage.db import Health, SeenConnection, Warned, now
+from triage.db import Health, SeenConnection, Warned, now, reader
 from triage.expiry import Source
 from triage.safe import visible
 
@@ -30,7 +30,7 @@ _FORGOTTEN_AFTER = timedelta(days=30)  # what is in a project that triage sees n
 
 def longest_not_asked(engine: Engine, ids: Sequence[str], limit: int) -> frozenset[str]:
     """Return those of which it was asked longest ago, or never, who uses them."""
-    with Session(engine) as session:
+    with Session(reader(engine)) as session:
         asked = {
             row.key.removeprefix(_CONNECTION): row.uses_asked_at
             for row in session.exec(select(SeenConnection))
@@ -65,7 +65,8 @@ def keep(
                 else None
             )
             session.merge(row)
-        gone = [row for key, row in before.items() if key not in {each.key for each in found}]
+        still = {row.key for row in found}
+        gone = [row for key, row in before.items() if key not in still]
         for row in gone:
             if row.project_id in there.projects or row.seen_at < now() - _FORGOTTEN_AFTER or _is_own(row):
                 session.delete(row)
