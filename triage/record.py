@@ -357,7 +357,7 @@ def end_begun(engine: Engine, row: Incident) -> datetime | None:
 
     None when it has not since the incident was opened, or opened again.
     """
-    with Session(engine) as session:
+    with Session(db.reader(engine)) as session:
         begun = (
             select(Effect.intended_at)
             .where(
@@ -372,7 +372,7 @@ def end_begun(engine: Engine, row: Incident) -> datetime | None:
 
 def has_found_since(engine: Engine, row: Incident, moment: datetime) -> bool:
     """Return whether triage has read of a run that an incident broke since a moment."""
-    with Session(engine) as session:
+    with Session(db.reader(engine)) as session:
         found = select(FindingRow.id).where(
             FindingRow.incident_id == row.id, col(FindingRow.found_at) > moment
         )
