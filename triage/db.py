@@ -292,8 +292,8 @@ class Cursor(SQLModel, table=True):
 class Health(SQLModel, table=True):
     """How a part of triage that nobody looks at is doing."""
 
-    component: str = Field(primary_key=True)  # hooks
-    state: str  # ok, failing
+    component: str = Field(primary_key=True)  # hooks, inventory, credential test
+    state: str  # ok, failing, refused
     since: datetime = _time(default_factory=now)
     checked_at: datetime = _time(default_factory=now)
     detail: str = ""  # for people

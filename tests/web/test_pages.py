@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 from sqlmodel import Session
 
 from triage import config, db, jobs, web
-from triage.db import Effect, FindingRow, Incident, TriagedRun
+from triage.db import Effect, FindingRow, Health, Incident, TriagedRun
 from triage.domain import RunRef
 
 if TYPE_CHECKING:
@@ -140,6 +140,17 @@ def test_a_closed_incident_leaves_the_inbox(client: TestClient, engine: Engine, 
     assert "azure-shop&#39;" not in to_renew
     assert "azure-shop&#39;" in over
     assert client.get(f"/incidents/{incident}").status_code == 200
+
+
+def test_each_trouble_of_triage_is_told_as_what_it_is(client: TestClient, engine: Engine) -> None:
+    with Session(engine) as session, session.begin():
+        session.add(Health(component="credential test", state="refused", detail="It is denied."))
+    page = client.get("/").text
+    assert "tries no credentials of changed connections" in page
+    assert "Events do not arrive" not in page
+    with Session(engine) as session, session.begin():
+        session.add(Health(component="hooks", state="failing", detail="one is disabled"))
+    assert "Events do not arrive since" in client.get("/").text
 
 
 def test_what_ended_last_is_told_first_whenever_it_broke_runs(client: TestClient, engine: Engine) -> None:
