@@ -78,7 +78,8 @@ def _tell(
         if isinstance(action, acts.FileWorkItem) and outcome.url:
             number = int(outcome.remote_id)
             record.work_item(engine, job.incident_id, news, number=number, url=outcome.url)
-            jobs.put_merge(engine, job.incident_id, row.project_id, _MERGE_AFTER)
+            if told is action:  # what else has an incident's tag is no double of a digest
+                jobs.put_merge(engine, job.incident_id, row.project_id, _MERGE_AFTER)
         wrote = wrote or isinstance(action, acts.FileWorkItem | acts.UpdateWorkItem | acts.ReopenWorkItem)
     return did, wrote
 

@@ -332,6 +332,9 @@ def test_what_goes_on_the_day_after_its_digest_gets_an_item_of_its_own(
     numbers = sorted(stage.project.work_items)
     with Session(engine) as session:
         incident = session.exec(select(Incident).where(Incident.connection_id == findings.CONNECTION)).one()
+        checks = select(db.Job).where(db.Job.kind == "merge", db.Job.incident_id == incident.id)
+        looks_for_doubles = session.exec(checks).all()
+    assert bool(looks_for_doubles) == has_room, "a digest is no double of what its incidents have"
     if not has_room:
         assert (len(numbers), incident.work_item) == (2, digest)
         return
