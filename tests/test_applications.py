@@ -157,7 +157,7 @@ def test_a_newer_password_that_is_valid_means_that_nothing_has_to_be_created(
         (
             [(LAST_YEAR, ENDED, "password"), (LAST_YEAR, ENDED - timedelta(days=9), "password")],
             {"data": {"creationMode": "Automatic"}},
-            f"All 2 client secrets of its application in Entra have ended, the last on {ENDED:%Y-%m-%d}. Let",
+            f"Both client secrets of its application in Entra have ended, the last on {ENDED:%Y-%m-%d}. Let",
         ),
         (
             [(NOW - timedelta(minutes=1), NEXT_YEAR, "password")],

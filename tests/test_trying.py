@@ -228,7 +228,7 @@ def test_a_worker_killed_anywhere_ends_it_once(connected: Stage, engine: Engine)
     """Killed at some of the points of a look that ends an incident, which comes back each time."""
     connected.organisation.rights = security.ENOUGH | {"ServiceEndpoints/Use"}
     for times, point in enumerate(range(1, 300, 8), 1):
-        failed = datetime.now(UTC)  # after it worked
+        failed = NOW - timedelta(hours=6) + timedelta(minutes=times)  # after it worked
         broke(engine, connected, connected.finding(findings.run(finished_at=failed)))
         changed(connected, failed + timedelta(seconds=1))
         killed = killed_at(point, connected, engine, TESTS)

@@ -183,9 +183,9 @@ def _by_change(
 
 
 def _tested(connection: Connection, changed_at: datetime, by: str) -> Proof:
-    at = now()
-    said = f"Azure DevOps signed in with **{words(connection.name)}** on {_on(at)}"
-    return Proof(f"{said}, after {words(by) or 'somebody'} changed it on {_on(changed_at)}.", at, by)
+    said = f"Azure DevOps signed in with **{words(connection.name)}** on {_on(now())}"
+    sentence = f"{said}, after {words(by) or 'somebody'} changed it on {_on(changed_at)}."
+    return Proof(sentence, changed_at, by)  # the moment by Azure DevOps' clock, as those of runs are
 
 
 def proven(door: Door, row: Incident) -> Proof | None:

@@ -78,7 +78,7 @@ def _none(connection: Connection, name: str, others: int) -> str:
 
 def _ended(connection: Connection, name: str, held: list[Secret]) -> str:
     last = max(each.ends_at for each in held)
-    what = f"The only {name}" if len(held) == 1 else f"All {len(held)} {name}s"
+    what = {1: f"The only {name}", 2: f"Both {name}s"}.get(len(held), f"All {len(held)} {name}s")
     since = f"ended on {last:%Y-%m-%d}" if len(held) == 1 else f"have ended, the last on {last:%Y-%m-%d}"
     return f"{what} of its application in Entra {since}. {_make(connection, name)}"
 
