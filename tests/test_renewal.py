@@ -7,7 +7,7 @@ import shlex
 import shutil
 import tomllib
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -294,8 +294,50 @@ def test_federation_is_not_advised_for_a_task_that_never_can(of: Connection) -> 
         incident_page="https://p",
         earlier=[(Earlier(ENDED, ENDED, "", None), "")],
     )
-    assert "had to be renewed once before." in page
-    assert "Consider ending this for good" not in page
+    assert "**This is the second time" in page
+    assert "ends it" not in page
+
+
+def repeated(recipe: Recipe, times: int) -> str:
+    """Return the work item of a credential that breaks runs the `times`-th time."""
+    before = [(Earlier(ENDED - timedelta(days=90 * n), ENDED, "", None), "") for n in range(1, times)]
+    finding = findings.finding(of_run=findings.run(41, finished_at=ENDED), recipe=recipe)
+    return messages.work_item(finding, incident_tag="t", incident_page="https://p", earlier=before)
+
+
+def test_what_expires_again_is_told_first_how_to_end_that() -> None:
+    told = choose(AUTOMATIC, task=AZURE_CLI)
+    assert "time" not in repeated(told, 1).split("## Renew it")[0].replace("timeline", "")
+    second = repeated(told, 2)
+    promise = "Converting it to workload identity federation takes about five minutes and ends it"
+    assert f"**This is the second time in 3 months. {promise}.**" in second.split("Why this connection")[0]
+    assert second.index("## Renew it") < second.index("### Never again: workload identity federation")
+    third = repeated(told, 3)
+    said = f"**This is the third time in 6 months. {promise}: do that instead of renewing it.**"
+    assert said in third.split("Why this connection")[0]
+    assert third.index("ConvertAuthenticationScheme") < third.index("## Or renew it once more")
+    assert third.count("Never again: workload identity federation") == 1
+    assert "### By hand in the portal" in third.split("## Or renew it once more")[1]
+
+
+def test_what_cannot_be_converted_is_promised_no_quick_end() -> None:
+    third = repeated(choose(replace(AUTOMATIC, project_count=3), task=AZURE_CLI), 3)
+    assert "**This is the third time in 6 months.** There is another way below" in third
+    assert "ends it" not in third
+    assert "cannot be converted" in third
+
+
+def test_many_times_are_not_counted_on() -> None:
+    assert "**This is at least the eleventh time in 2 years. " in repeated(choose(MANUAL, task=AZURE_CLI), 11)
+
+
+def test_a_warning_sends_nobody_to_a_run_that_failed() -> None:
+    told = renewal.ahead(BOOK, MANUAL, "Shop", "https://dev.azure.com/contoso")
+    page = messages.renewal(told)
+    assert "the run, to run it again" not in page
+    assert "of the failed task" not in page
+    assert f"a [pipeline that uses it]({MANUAL.url})" in page
+    assert f"the [pipeline]({MANUAL.url})" not in page
 
 
 @pytest.mark.parametrize("task", [AZURE_CLI, None])

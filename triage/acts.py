@@ -70,6 +70,9 @@ class _OnPullRequest(Act, ABC):
         return f"{self.finding.run.repository_id}:{self.finding.run.pull_request}"
 
 
+EARLIER_MAX = 10  # so many of them are told
+
+
 @dataclass(frozen=True)
 class Earlier:
     """An earlier incident of the same credential."""

@@ -296,6 +296,7 @@ class Recipe:
     command_line: tuple[str, ...] = ()  # the same from the command line, or one sentence why not
     warnings: tuple[str, ...] = ()
     alternatives: tuple[tuple[str, tuple[str, ...]], ...] = ()  # title, steps
+    lasting: tuple[str, str] | None = None  # the alternative that ends the renewals: title, what it takes
     permissions: tuple[str, ...] = ()
     verify: str = ""
     meanwhile: str = ""  # what breaks until it is renewed, and by renewing it

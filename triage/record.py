@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from triage.domain import Finding, Run
 
 OPEN, ENDING, CLOSED = "open", "ending", "closed"  # states of an incident
-_EARLIER_MAX = 10
 _KNOWN_FOR = timedelta(hours=1)
 _TOLD_AT_ONCE = 500  # runs of an incident that one telling looks at, the newest
 
@@ -400,7 +399,7 @@ def _earlier(session: Session, row: Incident) -> tuple[acts.Earlier, ...]:
         select(Incident)
         .where(Incident.tag == row.tag, Incident.state == CLOSED, Incident.id != row.id)
         .order_by(col(Incident.id).desc())
-        .limit(_EARLIER_MAX)
+        .limit(acts.EARLIER_MAX)
     )
     return tuple(
         acts.Earlier(_began(each), each.worked_at or each.closed_at, each.renewed_by, each.work_item)

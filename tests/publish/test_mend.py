@@ -190,7 +190,8 @@ def test_how_long_it_worked_is_told_by_the_clock_of_azure_devops(engine: Engine,
     first, second = stage.project.work_items.values()
     assert first["fields"]["System.State"] == "Closed", "triage has only just seen that it worked, but it did"
     told = second["fields"]["Microsoft.VSTS.TCM.ReproSteps"]
-    assert f"- {FAILED:%Y-%m-%d} to {LATER:%Y-%m-%d}" in told
+    same_day = f"- {FAILED:%Y-%m-%d}, {FAILED:%H:%M} to {LATER:%H:%M} UTC"
+    assert (same_day if FAILED.date() == LATER.date() else f"- {FAILED:%Y-%m-%d} to {LATER:%Y-%m-%d}") in told
 
 
 def test_a_failure_while_it_is_being_ended_keeps_it_open(engine: Engine, stage: Stage) -> None:

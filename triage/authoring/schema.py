@@ -46,6 +46,10 @@ _RECIPE_KEYS = {
     "alternatives.title": "the other way in one line",
     "alternatives.steps": "its steps in their order; Markdown with placeholders",
     "alternatives.federates": "whether it makes this connection a federated one; not every task can use that",
+    "alternatives.effort": (
+        "where it ends the renewals: what it takes, the beginning of a sentence that goes on 'and ends it'; "
+        "a credential that expires again is told of it first"
+    ),
     "meta": "where the advice comes from",
     "meta.references": "pages that say so",
 }

@@ -53,7 +53,7 @@ _DESCRIBED = "Write the new day into the connection's description, too: that is 
 
 _REMINDER = "**{left} left.** The credential of **{name}** ends on **{day}**."
 
-_RENEWED = "**The end has moved.** The credential of **{name}** {until}; triage closes this item. {reason}"
+_RENEWED = "**The end has moved.** The credential of **{name}** {until}. {reason} triage closes this item."
 
 _GONE = """\
 triage does not see **{name}** any more: it was deleted, or it is no longer shown to triage. \

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from markdown_it import MarkdownIt
 
 from triage import impact
+from triage.acts import EARLIER_MAX
 from triage.domain import Confidence, Verdict
 from triage.safe import fenced, visible, words
 
@@ -19,6 +21,23 @@ if TYPE_CHECKING:
     from triage.domain import Attribution, Evidence, Finding, Impact, Recipe, Run
 
 _TITLE_MAX = 255
+_TOO_OFTEN = 3  # from this time on the way that ends it comes before the renewal
+_ORDINALS = (
+    "first",
+    "second",
+    "third",
+    "fourth",
+    "fifth",
+    "sixth",
+    "seventh",
+    "eighth",
+    "ninth",
+    "tenth",
+    "eleventh",
+)
+_DAYS_OF_MONTH = 365.25 / 12
+_MONTHS_FROM = 45  # days
+_YEARS_FROM = 24  # months
 MARKER = "Filed by triage"
 _HTML = MarkdownIt("commonmark", {"html": False})
 _GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
@@ -48,9 +67,14 @@ _CHOOSE_BLIND = (
 )
 
 _CLOSING = """\
-Close this item once a run has passed. triage never changes what you write here: title, state, \
-assignee and text are yours. If runs still fail after you closed it, triage says so here, once. \
-If this is not the cause, close the item and say why in a comment."""
+{what} If you close it and runs still fail, triage says so here, once. What you write here stays: title, \
+assignee and text are yours. If this is not the cause, close the item and say why in a comment."""
+
+_WHO_CLOSES = {
+    "close": "triage closes this item by itself once a run shows that the credential works.",
+    "resolve": "triage sets this item to resolved by itself once a run shows that the credential works.",
+    "comment": "triage says so here once a run shows that the credential works; then please close this item.",
+}
 
 _STILL_FAILING = """\
 This item is closed, but the credential still breaks runs: {run} failed for the same reason \
@@ -155,28 +179,29 @@ def work_item(
     count: int = 1,
     earlier: Sequence[tuple[Earlier, str]] = (),
     digest: tuple[int | None, str] = (None, ""),
+    after: str = "close",
 ) -> str:
     """Return the body of a work item, Markdown: what broke, whose, the steps, the evidence.
 
     `remark` is a sentence of ours about how the item was filed, such as a refused assignee; `pipelines`
     are the first runs of the pipelines it breaks, `count` how many runs it broke before it was filed,
     `earlier` the times it had to be renewed before, each with the page of its work item; `digest` is the
-    work item that spoke for it until now, with its page.
+    work item that spoke for it until now, with its page; `after` is the policy for when it works again.
     """
     parts = [
         _what_broke(finding),
+        _again(finding, earlier),
         _doubts(finding),
         _reasons(finding, remark),
         _OUT_OF_DIGEST.format(number=digest[0], page=digest[1]) if digest[0] else "",
-        _before(finding, earlier),
-        "## Renew it",
-        renewal(finding.recipe),
+        _before(earlier),
+        *_steps(finding.recipe, len(earlier) + 1),
         "## What it breaks",
         _affected((finding.run, *pipelines), count, incident_page, finding.impact),
         "## Evidence",
         _evidence(finding),
         "## When it works again",
-        _CLOSING,
+        _CLOSING.format(what=_WHO_CLOSES[after]),
         marker_line(incident_tag),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -357,22 +382,67 @@ def _reasons(finding: Finding, remark: str) -> str:
     return "\n".join(lines)
 
 
-def _before(finding: Finding, earlier: Sequence[tuple[Earlier, str]]) -> str:
-    """Return that it happened before, and the way out; "" when it did not."""
+def _again(finding: Finding, earlier: Sequence[tuple[Earlier, str]]) -> str:
+    """Return how often it has happened by now, and the way out; "" the first time."""
+    if not earlier:
+        return ""
+    recipe, times = finding.recipe, len(earlier) + 1
+    first = min(each.opened_at for each, _ in earlier)
+    at_least = "at least " if len(earlier) >= EARLIER_MAX else ""
+    since = _span(first, finding.run.finished_at) if finding.run.finished_at else ""
+    told = f"This is {at_least}the {_ORDINALS[min(times, len(_ORDINALS)) - 1]} time{since}."
+    if recipe.lasting is not None:
+        instead = ": do that instead of renewing it" if times >= _TOO_OFTEN else ""
+        return f"**{told} {recipe.lasting[1]} and ends it{instead}.**"
+    ways = [] if recipe.no_alternative else [name for name, _ in recipe.alternatives]
+    return f"**{told}**" + (f" There is another way below: *{ways[0]}*." if ways else "")
+
+
+def _span(first: datetime, last: datetime) -> str:
+    """Return in how long something happened, as the end of a sentence."""
+    days = (last - first).days
+    if days < _MONTHS_FROM:
+        return "" if days < 1 else " in 1 day" if days == 1 else f" in {days} days"
+    months = round(days / _DAYS_OF_MONTH)
+    return f" in {months} months" if months < _YEARS_FROM else f" in {months // 12} years"
+
+
+def _before(earlier: Sequence[tuple[Earlier, str]]) -> str:
+    """Return when it happened before and who renewed it; "" when it did not."""
     if not earlier:
         return ""
     lines = []
     for each, page in earlier:
         who = f", renewed by {words(each.renewed_by)}" if each.renewed_by else ""
-        until = f" to {each.closed_at:%Y-%m-%d}" if each.closed_at else ""
         item = f", [work item {each.work_item}]({page})" if page else ""
-        lines.append(f"- {each.opened_at:%Y-%m-%d}{until}{who}{item}")
-    recipe = finding.recipe
-    ways = [] if recipe.no_alternative else [name for name, _ in recipe.alternatives]
-    out = f" **Consider ending this for good: {ways[0]}; the steps are below.**" if ways else ""
-    times = "once" if len(earlier) == 1 else f"{len(earlier)} times"
-    told = f"This credential had to be renewed {times} before.{out}"
-    return "\n".join(["## It happened before", told, "", *lines])
+        lines.append(f"- {_while(each)}{who}{item}")
+    return "\n".join(["## It happened before", "", *lines])
+
+
+def _while(each: Earlier) -> str:
+    """Return from when to when it was broken."""
+    first, last = each.opened_at, each.closed_at
+    if last is None:
+        return f"{first:%Y-%m-%d}"
+    if last.date() == first.date():
+        return f"{first:%Y-%m-%d}, {first:%H:%M} to {last:%H:%M} UTC"
+    return f"{first:%Y-%m-%d} to {last:%Y-%m-%d}"
+
+
+def _steps(recipe: Recipe, times: int) -> list[str]:
+    """Return what to do; of what expires time and again the way that ends it before the renewal."""
+    lasting = recipe.lasting[0] if recipe.lasting is not None else ""
+    ending = [way for way in recipe.alternatives if way[0] == lasting]
+    if times < _TOO_OFTEN or not ending:
+        return ["## Renew it", renewal(recipe)]
+    others = tuple(way for way in recipe.alternatives if way not in ending)
+    ended = [part for title, steps in ending for part in (f"**{title}**", _numbered(steps))]
+    return [
+        "## End it for good",
+        *ended,
+        "## Or renew it once more",
+        renewal(replace(recipe, alternatives=others)),
+    ]
 
 
 def renewal(recipe: Recipe) -> str:

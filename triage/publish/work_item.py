@@ -408,6 +408,7 @@ def _draft(door: Door, action: FileWorkItem, policy: Policy) -> _Draft:
                 (each, _page(door, finding.run.project_name, each.work_item)) for each in action.earlier
             ],
             digest=(action.digest, _page(door, finding.run.project_name, action.digest)),
+            after=policy.work_item_after,
         ),
         tags=("triage", policy.tag, action.incident_tag),
         assignees=tuple(assignees),

@@ -45,6 +45,7 @@ def choose(
     if connection is not None:
         federating = frozenset(fill(each.title, known) for each in best.alternatives if each.federates)
         told = state.without_closed_ways(told, federating, record.task if record else None, connection.type)
+        told = state.lasting(told, connection)
     return replace(
         told,
         warnings=(*state.warnings(connection, match, run, owner, registered), *told.warnings),
@@ -71,7 +72,19 @@ def ahead(book: RecipeBook, connection: Connection, project: str, organization_u
         source_version="",
         url=connection.url,
     )
-    return choose(book, connection, nothing, run, None, organization_url)
+    told = choose(book, connection, nothing, run, None, organization_url)
+    return _of_any_run(told, connection.url)
+
+
+def _of_any_run(recipe: Recipe, connection_url: str) -> Recipe:
+    """Return a recipe that sends people to a pipeline that uses the connection, not to one that failed."""
+    failed, any_ = f"the [pipeline]({connection_url}) again", f"a [pipeline that uses it]({connection_url})"
+    return replace(
+        recipe,
+        steps=tuple(step.replace(failed, any_) for step in recipe.steps),
+        verify=recipe.verify.replace(failed, any_),
+        links=tuple(page for page in recipe.links if page != state.run_link(connection_url)),
+    )
 
 
 def _held(
@@ -121,6 +134,9 @@ def _filled(best: RecipeFile, known: dict[str, str]) -> Recipe:
         command_line=each(of.command_line),
         warnings=each(of.warnings),
         alternatives=tuple((fill(a.title, known), each(a.steps)) for a in best.alternatives),
+        lasting=next(
+            ((fill(a.title, known), fill(a.effort, known)) for a in best.alternatives if a.effort), None
+        ),
         permissions=each(of.permissions),
         verify=fill(of.verify, known),
         meanwhile=fill(of.meanwhile, known),

@@ -74,6 +74,15 @@ _PHRASES = {
     ),
 }
 
+# What to look at before federating, the second when nothing is known of the failed task.
+_CHECK_TASKS = (
+    "Check that the tasks that use it support it; of the failed task, {task_upgrade} does.",
+    (
+        "Check that the tasks that use it support it; a script that signs in by itself has to move into an "
+        "AzureCLI@2 step."
+    ),
+)
+
 # `az devops service-endpoint update` cannot change a secret; REST takes the connection as it is read, with
 # the secret added (learn.microsoft.com/rest/api/azure/devops/serviceendpoint/endpoints).
 _REST = (
@@ -113,8 +122,9 @@ _SECRET_FIELDS = {
     ("sonarqube", "usernamepassword"): "username",  # the token is the user's name
 }
 
-NAMES = frozenset(_UNKNOWN) | frozenset(_PHRASES)
-SENTENCES = frozenset({"check", "enter", "enter_command"})
+_WHOLE = frozenset(_PHRASES) | {"check_tasks"}
+NAMES = frozenset(_UNKNOWN) | _WHOLE
+SENTENCES = _WHOLE - {"holder"}
 
 
 def values(
@@ -146,6 +156,7 @@ def values(
             "registry": connection.parameters.get("loginserver") or connection.parameters.get("registry", ""),
         }
     known |= {name: of[0 if connection else 1] for name, of in _PHRASES.items()}
+    known["check_tasks"] = _CHECK_TASKS[0 if known["task_upgrade"] else 1]
     field = _SECRET_FIELDS.get((connection.type, connection.scheme)) if connection else None
     # What one project reads of a shared connection does not name the other projects; writing it back might
     # take it away from them.
@@ -166,7 +177,7 @@ def fill(text: str, known: Mapping[str, str]) -> str:
 
 def _in_sentence(name: str, known: Mapping[str, str]) -> str:
     value = known.get(name, "")
-    if name in _PHRASES:
+    if name in _WHOLE:
         return fill(value, known)
     if not value:
         return _UNKNOWN[name][0]

@@ -58,6 +58,7 @@ class Alternative(BaseModel):
     title: str
     steps: list[str] = Field(min_length=1)
     federates: bool = False  # makes this connection a federated one, which not every task can use
+    effort: str = ""  # what it takes to end the renewals, the beginning of a sentence; for repeats
 
 
 class Meta(BaseModel):
@@ -96,5 +97,6 @@ class RecipeFile(BaseModel):
                 yield f"renewal.{name}", text
         for each in self.alternatives:
             yield "alternatives.title", each.title
+            yield "alternatives.effort", each.effort
             for text in each.steps:
                 yield "alternatives.steps", text

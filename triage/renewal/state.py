@@ -37,12 +37,17 @@ def credentials_page(connection: Connection) -> str:
 
 def links(connection: Connection | None, run: Run) -> tuple[tuple[str, str], ...]:
     """Return the pages that a renewal is done on, each with its title."""
-    pages = [("the run, to run it again", run.url)]
+    pages = [run_link(run.url)]
     if connection is not None:
         app = credentials_page(connection)
         of_app = [("its application's credentials in Entra", app)] if app else []
         pages = [("the connection", connection.url), *of_app, *pages]
     return tuple((title, url) for title, url in pages if url)
+
+
+def run_link(url: str) -> tuple[str, str]:
+    """Return the page of the run that failed, with its title."""
+    return "the run, to run it again", url
 
 
 def warnings(
@@ -81,11 +86,17 @@ def without_closed_ways(recipe: Recipe, federating: frozenset[str], task: Task |
         )
         return replace(recipe, alternatives=ways)
     left = tuple(way for way in recipe.alternatives if way[0] not in federating)
+    lasting = None if recipe.lasting and recipe.lasting[0] in federating else recipe.lasting
     why = (
         f"Workload identity federation would end it, but {failed}, which failed, has no version that can: "
         "convert no connection that it uses."
     )
-    return replace(recipe, alternatives=left, no_alternative=why)
+    return replace(recipe, alternatives=left, lasting=lasting, no_alternative=why)
+
+
+def lasting(recipe: Recipe, connection: Connection) -> Recipe:
+    """Return a recipe that promises no quick end to what sharing keeps from being converted."""
+    return replace(recipe, lasting=None) if _cannot_convert(connection) else recipe
 
 
 def _disabled(connection: Connection) -> str:
@@ -125,12 +136,18 @@ def _shared(connection: Connection) -> str:
     if others > 0:
         which = "1 other project" if others == 1 else f"{others} other projects"
     convert = ""
-    if connection.scheme == "serviceprincipal" and connection.creation_mode == "automatic":
+    if _cannot_convert(connection):
         convert = " While it is shared it cannot be converted to workload identity federation."
     return (
         f"The connection is shared with {which}: renewing it here renews it there, and what breaks here "
         f"breaks there.{convert}"
     )
+
+
+def _cannot_convert(connection: Connection) -> bool:
+    """Return whether sharing keeps a connection from being converted."""
+    is_shared = connection.is_shared or connection.project_count > 1
+    return is_shared and connection.scheme == "serviceprincipal" and connection.creation_mode == "automatic"
 
 
 def _creator(connection: Connection, owner: Owner | None) -> str:
