@@ -158,6 +158,7 @@ def run(*, once: bool, form: Literal["text", "json"], port: int = 0) -> int:
         else:
             _tell(played, told, results)
         if not once:
+            _invite(played, quiet=form == "json")
             _stay()
     return 0 if all(result["ok"] for result in results) else 1
 
@@ -254,6 +255,23 @@ def _plain(comment: str) -> str:
     """Return how a comment begins, without its HTML."""
     text = " ".join(html.unescape(_ELEMENT.sub("", comment)).split())
     return text if len(text) <= _COMMENT_SHOWN else text[:_COMMENT_SHOWN].rsplit(" ", 1)[0] + " …"
+
+
+def _invite(played: Stage, *, quiet: bool) -> None:
+    """Tell how to try the other commands on what was played; the token is good for nothing else."""
+    if quiet:
+        return
+    azure_devops = played.settings.azure_devops
+    given = {
+        "TRIAGE_AZURE_DEVOPS__URL": azure_devops.url,
+        "TRIAGE_AZURE_DEVOPS__TOKEN": azure_devops.token.get_secret_value() if azure_devops.token else "",
+        "TRIAGE_DATABASE__URL": played.settings.database.url,
+    }
+    out = Console()
+    out.print("\nThe other commands, in another terminal:\n", highlight=False)
+    for name, value in given.items():
+        out.print(f"  export {name}={value}", highlight=False, markup=False, soft_wrap=True)
+    out.print("  python3 -m triage connections list", highlight=False, markup=False)
 
 
 def _stay() -> None:

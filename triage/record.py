@@ -209,7 +209,7 @@ def news(engine: Engine, incident_id: int, *, digest: int | None = None) -> tupl
             newest=newest,
             came_back=has_come_back(incident),
             since=incident.reopened_at.isoformat() if incident.reopened_at else "",
-            earlier=_earlier(session, incident) if digest or incident.work_item is None else (),
+            earlier=earlier(session, incident) if digest or incident.work_item is None else (),
             digest=digest,
         )
 
@@ -393,7 +393,7 @@ def _open_and_tell(session: Session, incident: Incident, *, by_person: bool) -> 
     jobs.put_telling(session, incident, timedelta(0))
 
 
-def _earlier(session: Session, row: Incident) -> tuple[acts.Earlier, ...]:
+def earlier(session: Session, row: Incident) -> tuple[acts.Earlier, ...]:
     """Return when the same credential had to be renewed before, the last time first."""
     query = (
         select(Incident)

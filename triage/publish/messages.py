@@ -190,7 +190,7 @@ def work_item(
     """
     parts = [
         _what_broke(finding),
-        _again(finding, earlier),
+        again(finding, [each for each, _ in earlier]),
         _doubts(finding),
         _reasons(finding, remark),
         _OUT_OF_DIGEST.format(number=digest[0], page=digest[1]) if digest[0] else "",
@@ -382,12 +382,12 @@ def _reasons(finding: Finding, remark: str) -> str:
     return "\n".join(lines)
 
 
-def _again(finding: Finding, earlier: Sequence[tuple[Earlier, str]]) -> str:
-    """Return how often it has happened by now, and the way out; "" the first time."""
+def again(finding: Finding, earlier: Sequence[Earlier]) -> str:
+    """Return how often it has happened by now, and the way out, Markdown; "" the first time."""
     if not earlier:
         return ""
     recipe, times = finding.recipe, len(earlier) + 1
-    first = min(each.opened_at for each, _ in earlier)
+    first = min(each.opened_at for each in earlier)
     at_least = "at least " if len(earlier) >= EARLIER_MAX else ""
     since = _span(first, finding.run.finished_at) if finding.run.finished_at else ""
     told = f"This is {at_least}the {_ORDINALS[min(times, len(_ORDINALS)) - 1]} time{since}."

@@ -17,8 +17,9 @@ from triage import impact, jobs, record
 from triage.db import Delivery, Effect, FindingRow, Health, Incident, Job, TriagedRun, reader
 from triage.domain import Impact
 from triage.jobs import State
+from triage.publish import messages
 from triage.web import connections
-from triage.web.words import ago, ahead
+from triage.web.words import address, ago, ahead
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
@@ -48,7 +49,7 @@ def router(settings: Settings, engine: Engine) -> APIRouter:
     routes = APIRouter()
     templates = Jinja2Templates(directory=Path(__file__).parent / "templates")
     templates.env.filters["markdown"] = lambda line: Markup(_MARKDOWN.renderInline(line))  # noqa: S704 - html off
-    templates.env.filters |= {"ago": ago, "ahead": ahead}
+    templates.env.filters |= {"ago": ago, "ahead": ahead, "address": address}
 
     @routes.get("/")
     def inbox(request: Request) -> Response:
@@ -148,6 +149,7 @@ def incident(engine: Engine, number: int) -> dict[str, Any]:
         return {
             **_incident(row),
             "renewal": json.loads(row.renewal),
+            "again": _again(session, row),
             "has_connection_page": connections.is_known(session, row.connection_id),
             "will_fail_next": _next(row, [seen for _, seen in findings]),
             "findings": [
@@ -229,6 +231,12 @@ def _so_far(job: Job) -> str:
 
 def _incident(row: Incident, but: set[str] = frozenset()) -> dict[str, Any]:  # type: ignore[assignment]
     return {**_plain(row, but=_INNER | but), "runs": row.run_count}
+
+
+def _again(session: Session, row: Incident) -> str:
+    """Return how often the credential has expired by now, Markdown; "" the first time and when it is over."""
+    opened = record.opened_by(row) if row.state != record.CLOSED else None
+    return messages.again(opened, record.earlier(session, row)) if opened else ""
 
 
 def _next(row: Incident, broken: list[TriagedRun]) -> dict[str, Any]:

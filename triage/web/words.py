@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from markupsafe import Markup, escape
+
 from triage import db
 
 _UNITS = ((86400, "d"), (3600, "h"), (60, "min"))
@@ -25,3 +27,8 @@ def ahead(days: int) -> str:
     if days < 0:
         return "yesterday" if days == -1 else f"{-days} days ago"
     return "tomorrow" if days == 1 else f"in {days} days"
+
+
+def address(text: str) -> Markup:
+    """Return an e-mail address that breaks after its @ where it has to break, not in the middle of a word."""
+    return Markup("@<wbr>").join(map(escape, text.split("@")))
