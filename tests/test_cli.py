@@ -338,6 +338,16 @@ def test_explain_of_a_deleted_run_says_so(failed: demo.Stage) -> None:
     assert done.returncode == 2
 
 
+def test_the_demo_tells_how_to_try_the_other_commands_on_it(
+    failed: demo.Stage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    demo.invite(failed)
+    lines = capsys.readouterr().out.splitlines()
+    given = dict(line.strip().removeprefix("export ").split("=", 1) for line in lines if "export" in line)
+    done = triage(*lines[-1].split()[3:], "--format", "json", settings=given)
+    assert "catalogue-prod" in {each["name"] for each in json.loads(done.stdout)}
+
+
 def test_the_demo_runs_to_its_end_and_lists_every_scenario() -> None:
     done = triage("demo", "--once", "--format", "json")
     told = json.loads(done.stdout)["scenarios"]

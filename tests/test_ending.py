@@ -519,6 +519,8 @@ def test_one_connection_and_its_owner_are_shown(inventory: Organisation) -> None
     assert "az ad app credential reset" not in told, "steps, not the whole recipe"
     assert re.search(r"renewal +Give 'soon' a new secret", told), told
     assert re.search(r"\n +1\. ", told)
+    assert "](" not in told, "as a terminal shows it best"
+    assert re.search(r"\n +instead +Never again", told)
     federated = json.loads(run(inventory, "show", "federated", "--format", "json").stdout)
     assert [each["renewal"] for each in federated] == [None]
     refused = run(inventory, "show", "nothing")

@@ -13,6 +13,7 @@ from rich.table import Table
 from triage import azdo, config, expiry, inventory, owner, renewal
 from triage.db import now
 from triage.errors import UsageError
+from triage.explain import plain
 from triage.safe import visible
 
 if TYPE_CHECKING:
@@ -87,9 +88,13 @@ def show_one(settings: Settings, name: str, projects: Sequence[str], form: str) 
             if key not in {"name", "renewal"} and value not in ("", None, []):
                 out.print(f"  [dim]{key.replace('_', ' '):12}[/] {_shown(_as_text(value))}")
         steps = each["renewal"] or {"title": "Nothing is to be renewed.", "steps": []}
-        out.print(f"  [dim]{'renewal':12}[/] {_shown(steps['title'])}")
+        out.print(f"  [dim]{'renewal':12}[/] {_shown(plain(steps['title']))}")
         for number, step in enumerate(steps["steps"], 1):
-            out.print(f"  {'':12} {number}. {_shown(step)}")
+            out.print(f"  {'':12} {number}. {_shown(plain(step))}")
+        for other in steps.get("alternatives", ()):
+            out.print(f"  [dim]{'instead':12}[/] {_shown(plain(other['title']))}")
+            for number, step in enumerate(other["steps"], 1):
+                out.print(f"  {'':12} {number}. {_shown(plain(step))}")
     _complain(asked)
 
 
@@ -288,6 +293,8 @@ def _moment(at: datetime | None) -> str | None:
 
 
 def _as_text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, dict):
         return "; ".join(str(each) for each in value.values() if each)
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -158,7 +158,8 @@ def run(*, once: bool, form: Literal["text", "json"], port: int = 0) -> int:
         else:
             _tell(played, told, results)
         if not once:
-            _invite(played, quiet=form == "json")
+            if form == "text":
+                invite(played)
             _stay()
     return 0 if all(result["ok"] for result in results) else 1
 
@@ -257,10 +258,8 @@ def _plain(comment: str) -> str:
     return text if len(text) <= _COMMENT_SHOWN else text[:_COMMENT_SHOWN].rsplit(" ", 1)[0] + " …"
 
 
-def _invite(played: Stage, *, quiet: bool) -> None:
+def invite(played: Stage) -> None:
     """Tell how to try the other commands on what was played; the token is good for nothing else."""
-    if quiet:
-        return
     azure_devops = played.settings.azure_devops
     given = {
         "TRIAGE_AZURE_DEVOPS__URL": azure_devops.url,

@@ -113,7 +113,7 @@ def _finding(door: azdo.Door, known: worker.Knowledge, found: Finding) -> dict[s
     }
 
 
-def _plain(markdown: str) -> str:
+def plain(markdown: str) -> str:
     """Return a line of our own Markdown as a terminal shows it best: links written out, commands kept."""
     parts = re.split(r"((?<!\\)`[^`]*`)", markdown)
     return "".join(part if part.startswith("`") else _unmarked(part) for part in parts)
@@ -165,7 +165,7 @@ def _tell_renewal(out: Console, told: dict[str, Any]) -> None:
     for link in told["links"]:
         out.print(f"              {escape(link['title'])}: {escape(link['url'])}")
     for warning in told["warnings"]:
-        out.print(f"              [yellow]![/] {escape(_plain(warning))}")
+        out.print(f"              [yellow]![/] {escape(plain(warning))}")
     _tell_steps(out, told["steps"])
     if len(told["command_line"]) == 1:
         _tell_line(out, "by command", told["command_line"][0])
@@ -184,9 +184,9 @@ def _tell_renewal(out: Console, told: dict[str, Any]) -> None:
 
 def _tell_line(out: Console, label: str, text: str) -> None:
     if text:
-        out.print(f"  [dim]{label}[/]{'':{12 - len(label)}}{escape(_plain(text))}")
+        out.print(f"  [dim]{label}[/]{'':{12 - len(label)}}{escape(plain(text))}")
 
 
 def _tell_steps(out: Console, steps: list[str]) -> None:
     for number, step in enumerate(steps, 1):
-        out.print(f"              {number}. {escape(_plain(step))}")
+        out.print(f"              {number}. {escape(plain(step))}")

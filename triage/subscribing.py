@@ -23,6 +23,7 @@ _NO_CHANGES = (
     "Azure DevOps offers no event of changed service connections here: triage notices changes when it looks "
     "at open incidents (after_renewal.every_seconds)."
 )
+_NAMED_PROJECTS = 20
 _LOCAL = {"127.0.0.1", "localhost", "::1"}
 _DONE = {
     "keep": "is in order",
@@ -122,9 +123,10 @@ def chosen(known: Sequence[Project], names: Sequence[str]) -> list[Project]:
     by_name = {each.name.lower(): each for each in known} | {each.id: each for each in known}
     missing = [name for name in names if name.lower() not in by_name]
     if missing:
+        there = ", ".join(each.name for each in known[:_NAMED_PROJECTS]) or "none"
+        more = f" and {len(known) - _NAMED_PROJECTS} more" if len(known) > _NAMED_PROJECTS else ""
         raise UsageError(
-            f"There is no project {missing[0]!r}, or triage may not see it. There are: "
-            f"{', '.join(each.name for each in known[:20]) or 'none'}."
+            f"There is no project {missing[0]!r}, or triage may not see it. There are: {there}{more}."
         )
     return list(dict.fromkeys(by_name[name.lower()] for name in names))
 

@@ -7,13 +7,14 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sqlmodel import Session, select, update
+from sqlmodel import Session, col, select, update
 
 from tests import findings
 from tests.publish.conftest import POLICY, Stage
 from triage import acts, db, jobs, mend, plan, publish, record, tell
 from triage.db import Incident
 from triage.sandbox.organisation import Fault, wire_time
+from triage.web import pages
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
@@ -179,6 +180,11 @@ def test_it_comes_back_late_and_is_a_new_one_that_names_the_old(engine: Engine, 
     text = second["fields"]["Microsoft.VSTS.TCM.ReproSteps"]
     assert "It happened before" in text
     assert f"[work item {first['id']}]" in text
+    assert text.index("**This is the second time in 3 months.") < text.index("Why this connection")
+    with Session(engine) as session:
+        numbers = session.exec(select(Incident.id).order_by(col(Incident.id))).all()
+    told = [pages.incident(engine, number or 0)["again"] for number in numbers]
+    assert told == ["", next(line for line in text.splitlines() if "second time" in line)]
     assert first["fields"]["System.State"] == "Closed"
 
 

@@ -175,12 +175,22 @@ def test_a_connection_tells_when_it_broke_before(client: TestClient, engine: Eng
     assert f'<a href="/connections/{SHOP}">' in client.get("/incidents/2").text
 
 
-@pytest.mark.usefixtures("known")
+@pytest.fixture
+def convertible(engine: Engine) -> None:
+    places = [{"project": name, "url": f"https://dev.azure.com/x/{name}/1"} for name in ("Shop", "Small")]
+    with Session(engine) as session, session.begin():
+        session.add(seen("automatic", 700, creation="automatic"))
+        session.add(seen("shared", 800, creation="automatic", places=json.dumps(places)))
+
+
+@pytest.mark.usefixtures("known", "convertible")
 @pytest.mark.parametrize(
     ("name", "told"),
     [
         (SHOP, "expires 2027-01-31"),
-        (SHOP, "Convert to workload identity federation"),
+        (SHOP, "one that was made by hand cannot be converted"),
+        ("automatic", "<em>Convert</em> to workload identity federation"),
+        ("shared", "one that several projects share cannot be converted"),
         ("idle", "delete it rather than renew it"),
         ("federated", "no secret that ends is kept"),
         ("soon", "https://dev.azure.com/x/_workitems/edit/7"),

@@ -115,6 +115,7 @@ def incident(engine: Engine) -> int:
 def test_an_empty_inbox_says_what_to_do_next(client: TestClient) -> None:
     page = client.get("/")
     assert page.status_code == 200
+    assert "<code>triage hooks install</code>" in page.text
     assert "Service hooks" in page.text
     assert "/hooks/azure-devops" in page.text
 
@@ -123,7 +124,7 @@ def test_the_inbox_shows_who_renews_what(client: TestClient, incident: int) -> N
     page = client.get("/").text
     for shown in (
         "Renew the client secret of &#39;azure-shop&#39;",
-        "ada@fabrikam.example",
+        "ada@<wbr>fabrikam.example",
         "#9",
         f"/incidents/{incident}",
     ):
