@@ -86,7 +86,7 @@ def text(held: Held, owner: Owner, recipe: Recipe, days: int, reminders: Sequenc
         f"**Whose it is:** {words(owner.reason)}",
         _users(held),
         "## Renew it",
-        f"Until {_day(held.end)} everything works; what follows speaks of the time after it, too.",
+        f"Everything works until {_day(held.end)}. Where the steps speak of what fails, they mean later.",
         renewal(recipe),
         _DESCRIBED if held.end.source is Source.DESCRIPTION else "",
         _closing(reminders, page),
