@@ -154,6 +154,7 @@ def test_an_organisation_that_does_not_answer_is_told(settings: Settings) -> Non
         changed(settings, "azure_devops", url="http://127.0.0.1:1/contoso"), organisation.examine
     )
     assert (name, level, "could not be reached" in told) == ("identity", "error", True)
+    assert "Connection(" not in told, "what refused it, in words"
 
 
 def test_a_missing_scope_is_told(stage: demo.Stage, settings: Settings) -> None:

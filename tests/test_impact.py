@@ -152,7 +152,8 @@ def pipeline(number: int, name: str) -> Pipeline:
 def test_the_work_item_names_what_fails_next(told: Impact, expected: str) -> None:
     finding = replace(findings.finding(), impact=told)
     text = messages.work_item(finding, incident_tag="t", incident_page="https://p")
-    (line,) = re.findall(r"^- Will fail next: (.*) They used this connection", text, re.MULTILINE)
+    (line,) = re.findall(r"^- Will fail next: (.*) (?:It|They) used this connection", text, re.MULTILINE)
+    assert ("It used" in text) == (line.startswith("[") and " and " not in line and "," not in line)
     assert line.replace(f"{findings.PAGE}/_build?definitionId=", "…") == expected
 
 

@@ -47,6 +47,7 @@ _CHUNK = 256 * 1024
 _CLOSED_MAX = 900.0  # seconds that a single answer may keep us away
 _LOW = 0.1  # of the budget
 _TEXT_MAX = 300  # characters of a server's message that we repeat
+_CONNECTION = re.compile(r"^\w*Connection\w*\(host=[^)]*\): ")  # urllib3 begins with its own object
 # Sent as the reader though their method says otherwise: two questions, and service hooks, whose events
 # Azure DevOps drops silently when their creator may not read the runs.
 _AS_READER = {
@@ -469,4 +470,5 @@ def _brief(error: Exception) -> str:
     if len(cause.args) > 1 and isinstance(cause.args[1], OSError):  # ("Connection aborted.", why)
         cause = cause.args[1]
     reason = getattr(cause, "reason", None) or cause
-    return str(reason).split("\n", 1)[0][:_TEXT_MAX].rstrip(".")
+    said = _CONNECTION.sub("", str(reason)).split("\n", 1)[0]
+    return said[:_TEXT_MAX].rstrip(".")

@@ -340,11 +340,13 @@ def _next(told: Impact, broken: Sequence[Run]) -> str:
     if not coming.pipelines:
         return ""
     named = [f"[{words(each.name) or 'a pipeline without a name'}]({each.url})" for each in coming.pipelines]
-    if others := impact.others(coming):
+    others = impact.others(coming)
+    if others:
         named.append(others)
     *most, last = named
     listed = f"{', '.join(most)} and {last}" if most else last
-    return f"- Will fail next: {listed}. They used this connection in the last 90 days."
+    who = "It" if len(coming.pipelines) == 1 and not others else "They"
+    return f"- Will fail next: {listed}. {who} used this connection in the last 90 days."
 
 
 def _counted(runs: int) -> str:
