@@ -80,11 +80,23 @@ def receive(
 ) -> None:
     """Do as `triage serve` does, without its workers: the hook, and the queue where the settings name one."""
     queued.hurry()
+    server: uvicorn.Server | None = None
+    is_told = False
+
+    def stop(*_: object) -> None:
+        nonlocal is_told
+        is_told = True
+        if server is not None:
+            server.should_exit = True
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)  # uvicorn stops on them and then raises them again
+        signal.signal(number, stop)  # before uvicorn listens to them; it raises them again afterwards
     with Bus(settings or lane.settings, lane.engine) as bus:
         app = web.create_app(bus.settings, lane.engine, forward=service._forward(bus))
-        uvicorn.Server(service._uvicorn(app)).run([listening])
+        server = uvicorn.Server(service._uvicorn(app))
+        if is_told:
+            server.should_exit = True
+        server.run([listening])
 
 
 def _load(say: Callable[[Any], None], lane: Lane, port: int, bodies: list[tuple[int, bytes]]) -> list[int]:
