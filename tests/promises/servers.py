@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from triage.sandbox.organisation import Organisation
 
 CONNECTIONS = 50
+_EVENTS = 500  # for each kill, so that there is always one to send
 _LOGIN = base64.b64encode(f"triage:{lanes.PASSWORD}".encode()).decode()
 _EXIT_SECONDS_MAX = 25.0
 _ROOT = Path(__file__).parents[2]
@@ -44,7 +45,7 @@ def no_202_lost(lane: Lane, trials: int, offset: int) -> Tally:
     tally = Tally()
     chance = random.Random(offset)
     listening = listener()
-    bodies = lane.played.ask(played.add_builds, f"{lane.name}-load", 4000)
+    bodies = lane.played.ask(played.add_builds, f"{lane.name}-load", _EVENTS * trials)
     load = lane.fork(_load, listening.getsockname()[1], bodies)
     for number in range(trials):
         # Every other one at a fault point, the others at any time.
