@@ -52,8 +52,6 @@ _DRAIN_SECONDS = 20.0
 _ROUNDS_SECONDS = 10.0
 _AHEAD_SECONDS = 30.0
 _AHEAD_MAX = 99  # runs that wait beside one
-_ASKED_MAX, _ASKED_SECONDS = 3, 2.0  # whoever has asked a project for runs so often in that time
-_GATHER_SECONDS = 0.5  # waits so long, for more of them to come
 
 
 @dataclass(frozen=True)
@@ -349,14 +347,12 @@ class _Ahead:
     """Reads the runs of a project that wait next in one request with the one that is due.
 
     In a storm a run would otherwise cost two requests, not one; each worker throws away what others do.
-    Workers that keep pace with the storm would find none waiting, so they let some gather first.
     """
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.read: dict[str, Run] = {}
         self.read_at = 0.0
-        self.asked: list[tuple[float, str]] = []  # when, and which project for runs
 
     def run(self, door: azdo.Door, job: Job) -> Run:
         """Return the run that a job is about, at most `_AHEAD_SECONDS` old."""
@@ -365,7 +361,6 @@ class _Ahead:
             self.read = {}
         if found := self.read.pop(str(ref), None):
             return found
-        self._gather(ref.project)
         numbers = jobs.beside(self.engine, job, _AHEAD_MAX) if ref.kind == "build" else []
         if not numbers:
             return door.run(ref)
@@ -373,13 +368,6 @@ class _Ahead:
         self.read = {str(run.ref): run for run in runs if run.status == "completed"}
         self.read_at = time.monotonic()
         return self.read.pop(str(ref), None) or door.run(ref)
-
-    def _gather(self, project: str) -> None:
-        lately = time.monotonic() - _ASKED_SECONDS
-        self.asked = [each for each in self.asked if each[0] > lately]
-        if sum(of == project for _, of in self.asked) >= _ASKED_MAX:
-            time.sleep(_GATHER_SECONDS)
-        self.asked.append((time.monotonic(), project))
 
 
 class _Heartbeat:
