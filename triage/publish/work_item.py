@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from triage.azdo import FieldRefused, RevisionConflict
@@ -36,12 +37,15 @@ _DESCRIPTION = "System.Description"
 _FORMAT = "multilineFieldsFormat"
 _REFUSALS_MAX = 4  # assignee, fallback, area, Markdown
 _CONFLICTS_MAX = 3
+_KNEW = "knew the run already"
 _STILL_FAILING = "triage-still-failing"  # on an item that has been told so
 _CLOSED_AT = (
     "Microsoft.VSTS.Common.ClosedDate",
     "Microsoft.VSTS.Common.StateChangeDate",
     "System.ChangedDate",
 )
+
+_Change = tuple[list[dict[str, Any]], str]  # a patch, empty for none, and what is said of it
 
 
 @dataclass(frozen=True)
@@ -90,24 +94,18 @@ def file_notice(door: Door, action: FileNotice, policy: Policy, *, in_doubt: boo
 
 def remind(door: Door, action: RemindNotice) -> Outcome:
     """Say on a notice that less time is left, unless it was said or somebody has closed it."""
-    for _ in range(_CONFLICTS_MAX):
-        item = door.work_item(action.project, action.work_item)
-        if item is None:
-            return _gone(action.work_item)
+
+    def change(item: WorkItem) -> _Change:
         tags = _split(str(item.fields.get("System.Tags") or ""))
         if action.tag in tags or _is_done(door, action.project, item):
-            return _outcome(item, "needs no reminder")
+            return [], "needs no reminder"
         kept = sorted({*tags, action.tag} - {*action.former, ""})
-        patch: list[dict[str, Any]] = [
-            {"op": "test", "path": "/rev", "value": item.revision},
+        return [
             {"op": "replace", "path": "/fields/System.Tags", "value": "; ".join(kept)},
-            _add("/fields/System.History", messages.html(action.text)),
-        ]
-        try:
-            return _outcome(door.update_work_item(action.project, item.id, patch), "reminded")
-        except RevisionConflict:
-            continue
-    raise RetryLater(f"Work item {action.work_item} changes faster than triage can write to it.")
+            _comment(action.text),
+        ], "reminded"
+
+    return _write(door, action.project, action.work_item, change)
 
 
 def close(door: Door, project: str, number: int, said: str) -> Outcome:
@@ -125,29 +123,23 @@ def end(door: Door, action: EndWorkItem, policy: Policy) -> Outcome:
 
 def reopen(door: Door, action: ReopenWorkItem, policy: Policy) -> Outcome:
     """Open an item of ours again; one that a person holds open only hears of it."""
-    project = action.project
-    for _ in range(_CONFLICTS_MAX):
-        item = door.work_item(project, action.work_item)
-        if item is None:
-            return _gone(action.work_item)
-        link = _run_link(action.run)
+    project, link = action.project, _run_link(action.run)
+
+    def change(item: WorkItem) -> _Change:
         is_over = _category(door, project, item) in {"Completed", "Resolved"}
         if _is_linked(item, link) and not is_over:
-            return _outcome(item, "knew already that it fails again")
+            return [], "knew already that it fails again"
         patch = [
-            {"op": "test", "path": "/rev", "value": item.revision},
             *([] if _is_linked(item, link) else [_add("/relations/-", link)]),
-            _add("/fields/System.History", messages.html(messages.came_back(action.run))),
+            _comment(messages.came_back(action.run)),
             _tags(item, add=policy.tag, remove=RENEWED),
         ]
         state = _state_of(door, project, item, ("InProgress", "Proposed"))
         if state and is_over:
             patch.append(_add("/fields/System.State", state))
-        try:
-            return _outcome(door.update_work_item(project, item.id, patch), "opened again")
-        except RevisionConflict:
-            continue
-    raise RetryLater(f"Work item {action.work_item} changes faster than triage can write to it.")
+        return patch, "opened again"
+
+    return _write(door, project, action.work_item, change)
 
 
 def _move(
@@ -159,31 +151,27 @@ def _move(
     tags: tuple[str, str] | None,
 ) -> Outcome:
     """Comment on an item and move it to a state of the first category there is, once."""
-    for _ in range(_CONFLICTS_MAX):
-        item = door.work_item(project, number)
-        if item is None:
-            return _gone(number)
+
+    def change(item: WorkItem, *, refusal: str = "") -> _Change:
         is_told = tags is not None and tags[1] in _split(str(item.fields.get("System.Tags") or ""))
         if is_told or _is_done(door, project, item):
-            return _outcome(item, "was ended already")
-        patch = [
-            {"op": "test", "path": "/rev", "value": item.revision},
-            _add("/fields/System.History", messages.html(said)),
-        ]
+            return [], "was ended already"
+        patch = [_comment(said)]
         if tags is not None:
             patch.append(_tags(item, add=tags[1], remove=tags[0]))
+        if refusal:
+            return patch, f"told; it could not be closed: {refusal}"
         state = _state_of(door, project, item, categories)
-        moved = [*patch, _add("/fields/System.State", state)] if state else patch
-        try:
-            return _outcome(door.update_work_item(project, number, moved), "ended" if state else "told")
-        except RevisionConflict:
-            continue
-        except (FieldRefused, Cancel) as refusal:
-            if not state:
-                raise
-            done = door.update_work_item(project, number, patch)  # a rule of theirs keeps it open: say so
-            return _outcome(done, f"told; it could not be closed: {refusal}")
-    raise RetryLater(f"Work item {number} changes faster than triage can write to it.")
+        if state is None:
+            return patch, "told"
+        return [*patch, _add("/fields/System.State", state)], "ended"
+
+    try:
+        return _write(door, project, number, change)
+    except (FieldRefused, Cancel) as refused:  # a rule of theirs keeps it open: say so
+        if not categories:
+            raise
+        return _write(door, project, number, partial(change, refusal=str(refused)))
 
 
 def _state_of(door: Door, project: str, item: WorkItem, categories: tuple[str, ...]) -> str | None:
@@ -246,26 +234,19 @@ def update(door: Door, action: UpdateWorkItem) -> Outcome:
 
 def tell_closed(door: Door, action: TellClosed) -> Outcome:
     """Say once, on a work item that was closed before this run failed, that it goes on."""
-    run, project = action.run, action.project
-    for _ in range(_CONFLICTS_MAX):
-        item = door.work_item(project, action.work_item)
-        if item is None:
-            return _gone(action.work_item)
-        if not _is_done(door, project, item) or _changed_after(item, run):
-            return _outcome(item, "needs no word")
+
+    def change(item: WorkItem) -> _Change:
+        if not _is_done(door, action.project, item) or _changed_after(item, action.run):
+            return [], "needs no word"
         tags = str(item.fields.get("System.Tags") or "")
         if _STILL_FAILING in _split(tags):
-            return _outcome(item, "was told already that it goes on")
-        patch = [
-            {"op": "test", "path": "/rev", "value": item.revision},
+            return [], "was told already that it goes on"
+        return [
             _add("/fields/System.Tags", f"{tags}; {_STILL_FAILING}"),
-            _add("/fields/System.History", messages.html(messages.still_failing(run))),
-        ]
-        try:
-            return _outcome(door.update_work_item(project, item.id, patch), "told that it goes on")
-        except RevisionConflict:
-            continue
-    raise RetryLater(f"Work item {action.work_item} changes faster than triage can write to it.")
+            _comment(messages.still_failing(action.run)),
+        ], "told that it goes on"
+
+    return _write(door, action.project, action.work_item, change)
 
 
 def tell_changed(door: Door, action: TellChanged, policy: Policy, *, in_doubt: bool) -> Outcome:
@@ -277,50 +258,56 @@ def tell_changed(door: Door, action: TellChanged, policy: Policy, *, in_doubt: b
     if number is None:
         return Outcome("", "", "no work item is about this connection alone")
     told = messages.changed(action, policy.work_item_after)
-    for _ in range(_CONFLICTS_MAX):
-        item = door.work_item(project, number)
-        if item is None:
-            return _gone(number)
+
+    def change(item: WorkItem) -> _Change:
         if _is_done(door, project, item):
-            return _outcome(item, "is closed already")
+            return [], "is closed already"
         if in_doubt and any(
             messages.to_the_second(action.changed_at) in c for c in door.comments(project, number)
         ):
-            return _outcome(item, "knew of the change already")
-        patch = [
-            {"op": "test", "path": "/rev", "value": item.revision},
-            _add("/fields/System.History", messages.html(told)),
-        ]
-        try:
-            return _outcome(door.update_work_item(project, number, patch), "told of a change")
-        except RevisionConflict:
-            continue
-    raise RetryLater(f"Work item {number} changes faster than triage can write to it.")
+            return [], "knew of the change already"
+        return [_comment(told)], "told of a change"
+
+    return _write(door, project, number, change)
 
 
 def _tell(door: Door, project: str, number: int, runs: tuple[Run, ...], said: str) -> Outcome:
     """Link runs to a work item and comment on it, once: the links tell whether it was done."""
     links = {link["url"].lower(): link for link in map(_run_link, runs)}
+
+    def change(item: WorkItem) -> _Change:
+        there = {str(each.get("url")).lower() for each in item.relations}
+        if links.keys() <= there:
+            return [], _KNEW
+        new = [_add("/relations/-", link) for url, link in links.items() if url not in there]
+        return [*new, _comment(said)], "told of further runs"
+
+    try:
+        return _write(door, project, number, change)
+    except Cancel as refusal:
+        if "relationalreadyexists" not in str(refusal).replace(" ", "").lower():
+            raise
+        item = door.work_item(project, number)
+        return _outcome(item, _KNEW) if item else _gone(number)
+
+
+def _write(door: Door, project: str, number: int, change: Callable[[WorkItem], _Change]) -> Outcome:
+    """Change an item from what it is now, once more whenever somebody wrote in between.
+
+    An empty patch is not written; what is said of it is the outcome all the same.
+    """
     for _ in range(_CONFLICTS_MAX):
         item = door.work_item(project, number)
         if item is None:
             return _gone(number)
-        there = {str(each.get("url")).lower() for each in item.relations}
-        if links.keys() <= there:
-            return _outcome(item, "knew the run already")
-        patch = [
-            {"op": "test", "path": "/rev", "value": item.revision},
-            *(_add("/relations/-", link) for url, link in links.items() if url not in there),
-            _add("/fields/System.History", messages.html(said)),
-        ]
+        patch, said = change(item)
+        if not patch:
+            return _outcome(item, said)
+        patch = [{"op": "test", "path": "/rev", "value": item.revision}, *patch]
         try:
-            return _outcome(door.update_work_item(project, number, patch), "told of further runs")
+            return _outcome(door.update_work_item(project, number, patch), said)
         except RevisionConflict:
-            continue  # somebody wrote in between: look again, then write
-        except Cancel as refusal:
-            if "relationalreadyexists" in str(refusal).replace(" ", "").lower():
-                return _outcome(item, "knew the run already")
-            raise
+            continue  # look again, then write
     raise RetryLater(f"Work item {number} changes faster than triage can write to it.")
 
 
@@ -423,6 +410,10 @@ def _page(door: Door, project: str, number: int | None) -> str:
 
 def _add(path: str, value: Any) -> dict[str, Any]:
     return {"op": "add", "path": path, "value": value}
+
+
+def _comment(text: str) -> dict[str, Any]:
+    return _add("/fields/System.History", messages.html(text))
 
 
 def _hyperlink(url: str, title: str) -> dict[str, Any]:
