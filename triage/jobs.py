@@ -73,8 +73,11 @@ def put(engine: Engine, ref: RunRef, *, marker: str = "") -> bool:
         return False
 
 
-def put_within(session: Session, ref: RunRef, *, marker: str = "") -> bool:
-    """Keep a run in the caller's transaction. Who keeps several sorts them, lest two wait for each other."""
+def put_within(session: Session, ref: RunRef, *, marker: str = "", wait_seconds: float = 0.0) -> bool:
+    """Keep a run, due after a wait, in the caller's transaction.
+
+    Who keeps several sorts them, lest two wait for each other.
+    """
     key = f"{ref}@{marker}"
     keys = [key] + [f"{ref}@{int(marker) + off}" for off in (-1, 1) if marker.isdecimal()]
     one_at_a_time(session.connection(), f"put {ref}")  # a neighbour's key differs from ours
@@ -88,7 +91,7 @@ def put_within(session: Session, ref: RunRef, *, marker: str = "") -> bool:
             run_id=ref.id,
             environment_id=ref.environment_id,
             turn=_turn(session, ref.project),
-            available_at=present(),
+            available_at=present(wait_seconds),
         )
     )
     return True

@@ -347,27 +347,35 @@ class _Ahead:
     """Reads the runs of a project that wait next in one request with the one that is due.
 
     In a storm a run would otherwise cost two requests, not one; each worker throws away what others do.
+    That some wait is seen to where they come in (`intake.beat`).
     """
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        self.read: dict[str, Run] = {}
-        self.read_at = 0.0
+        self.read: dict[str, _Batch] = {}  # of each project
 
     def run(self, door: azdo.Door, job: Job) -> Run:
         """Return the run that a job is about, at most `_AHEAD_SECONDS` old."""
         ref = _ref(job)
-        if time.monotonic() > self.read_at + _AHEAD_SECONDS:
-            self.read = {}
-        if found := self.read.pop(str(ref), None):
+        oldest = time.monotonic() - _AHEAD_SECONDS
+        self.read = {project: batch for project, batch in self.read.items() if batch.read_at > oldest}
+        if (batch := self.read.get(ref.project)) and (found := batch.runs.pop(str(ref), None)):
             return found
         numbers = jobs.beside(self.engine, job, _AHEAD_MAX) if ref.kind == "build" else []
         if not numbers:
             return door.run(ref)
         runs = door.runs(ref.project, [ref.id, *numbers])
-        self.read = {str(run.ref): run for run in runs if run.status == "completed"}
-        self.read_at = time.monotonic()
-        return self.read.pop(str(ref), None) or door.run(ref)
+        ended = {str(run.ref): run for run in runs if run.status == "completed"}
+        self.read[ref.project] = _Batch(ended, time.monotonic())
+        return ended.pop(str(ref), None) or door.run(ref)
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Runs that were read in one request and are still to be triaged, by their references."""
+
+    runs: dict[str, Run]
+    read_at: float  # time.monotonic
 
 
 class _Heartbeat:

@@ -67,6 +67,15 @@ def test_fifty_deliveries_at_once_are_one_job(client: TestClient, engine: Engine
     assert Counter(row.outcome for row in deliveries(engine)) == {"queued": 1, "duplicate": 49}
 
 
+def test_the_runs_of_a_storm_wait_for_each_other(client: TestClient, engine: Engine) -> None:
+    """So that a worker that keeps pace with the storm can read many of them in one request."""
+    for number in range(1, 61):
+        about = json.loads(failed())["resource"] | {"id": number}
+        assert client.post(HOOK, content=failed(resource=about), headers=KNOWN).status_code == 202
+    waits = [(job.available_at - job.created_at).total_seconds() for job in jobs_kept(engine)]
+    assert min(waits) < 0.1 < max(waits)
+
+
 def test_a_finish_told_by_two_kinds_of_event_is_one_job(client: TestClient, engine: Engine) -> None:
     client.post(HOOK, content=failed(), headers=KNOWN)
     told = json.loads((SAMPLE.parent / "run-state-changed.json").read_text())

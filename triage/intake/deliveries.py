@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Engine
 
+    from triage.intake.beat import Beats
+
     Source = Literal["hook", "service-bus"]
 
 _TOGETHER_MAX = 100
@@ -38,6 +40,7 @@ class _Told:
     """An event whose sender waits for it to be kept."""
 
     notice: Notice
+    wait_seconds: float = 0.0  # until its run is due
     outcome: str = ""  # "" until it is kept
     error: Exception | None = None
 
@@ -49,12 +52,14 @@ class _Told:
 class Keeper:
     """Keeps events; those that come while a transaction is written are kept together by the next one.
 
-    In a storm each event by itself would wait for the disk, and for every other event.
+    In a storm each event by itself would wait for the disk, and for every other event. With `beats` the
+    runs of a storm are due together.
     """
 
-    def __init__(self, engine: Engine, *, source: Source = "hook") -> None:
+    def __init__(self, engine: Engine, *, source: Source = "hook", beats: Beats | None = None) -> None:
         self._engine = engine
         self._source = source
+        self._beats = beats
         self._guard = threading.Lock()
         self._writing = threading.Lock()
         self._waiting: list[_Told] = []
@@ -70,6 +75,8 @@ class Keeper:
     def _keep(self, notice: Notice) -> str:
         mine = _Told(notice)
         with self._guard:
+            if self._beats is not None and notice.ref is not None:
+                mine.wait_seconds = self._beats.wait(notice.ref.project)
             self._waiting.append(mine)
         while not mine.is_over:
             with self._writing:
@@ -87,9 +94,9 @@ class Keeper:
     def _write(self, told: list[_Told]) -> None:
         try:
             try:
-                outcomes = self._kept([each.notice for each in told])
+                outcomes = self._kept(told)
             except IntegrityError:  # another receiver is told the same at this moment
-                outcomes = [outcome for each in told for outcome in self._kept([each.notice])]
+                outcomes = [outcome for each in told for outcome in self._kept([each])]
         except Exception as error:  # noqa: BLE001 - each sender is told
             for each in told:
                 each.error = error
@@ -97,20 +104,22 @@ class Keeper:
             for each, outcome in zip(told, outcomes, strict=True):
                 each.outcome = outcome
 
-    def _kept(self, notices: Sequence[Notice]) -> list[str]:
+    def _kept(self, told: Sequence[_Told]) -> list[str]:
         """Keep events in one transaction. Returns what became of each."""
-        outcomes = [""] * len(notices)
-        order = sorted(range(len(notices)), key=lambda n: str(notices[n].ref or notices[n].connection))
+        outcomes = [""] * len(told)
+        order = sorted(range(len(told)), key=lambda n: str(told[n].notice.ref or told[n].notice.connection))
         with Session(self._engine) as session, session.begin():
             for number in order:
-                outcomes[number] = _keep(session, notices[number], self._source)
+                outcomes[number] = _keep(session, told[number], self._source)
         return outcomes
 
 
-def _keep(session: Session, notice: Notice, source: Source) -> str:
+def _keep(session: Session, told: _Told, source: Source) -> str:
+    notice = told.notice
     outcome: str = notice.kind
     if notice.ref is not None:
-        outcome = "queued" if jobs.put_within(session, notice.ref, marker=notice.marker) else "duplicate"
+        is_new = jobs.put_within(session, notice.ref, marker=notice.marker, wait_seconds=told.wait_seconds)
+        outcome = "queued" if is_new else "duplicate"
     elif notice.connection:
         is_new = jobs.put_look(session, notice.connection, marker=notice.marker)
         outcome = "queued" if is_new else "duplicate"

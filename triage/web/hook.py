@@ -18,6 +18,7 @@ from starlette.requests import ClientDisconnect
 
 from triage import intake
 from triage.errors import UsageError
+from triage.intake.beat import Beats
 from triage.intake.deliveries import Keeper
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def router(settings: Settings, engine: Engine, forward: Forward | None = None) -
             "or hook.header_value for a secret header, and give Azure DevOps the same value."
         )
     routes = APIRouter()
-    keeper = Keeper(engine)
+    keeper = Keeper(engine, beats=Beats())
 
     @routes.post("/hooks/azure-devops")
     @routes.post("/hooks/azure-devops/")  # a redirect would put the subscription on probation

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr
 from sqlalchemy import event, text
+from sqlmodel import Session, col, select
 
 from tests.intake.bus.conftest import (
     deliveries,
@@ -21,6 +22,7 @@ from tests.intake.bus.conftest import (
     until,
 )
 from triage import config, db
+from triage.db import Job
 from triage.intake.bus import Bus, client
 from triage.sandbox import hooks
 from triage.sandbox.bus import Broker, Queue
@@ -39,6 +41,11 @@ REFUSE = "CREATE TRIGGER refuse BEFORE INSERT ON delivery BEGIN SELECT RAISE(ABO
 
 def settled(queue: Queue) -> int:
     return queue.counted["complete"] + queue.counted["buried"]
+
+
+def kept(engine: Engine) -> list[Job]:
+    with Session(engine, expire_on_commit=False) as session:
+        return list(session.exec(select(Job).order_by(col(Job.id))))
 
 
 def execute(engine: Engine, statement: str) -> None:
@@ -67,6 +74,16 @@ def test_both_forms_that_azure_devops_posts_are_received(
         ("queued", "service-bus"),
         ("duplicate", "service-bus"),
     }
+
+
+def test_the_runs_of_a_storm_wait_for_each_other(
+    broker: Broker, queue: Queue, settings: config.Settings, engine: Engine
+) -> None:
+    put(broker, queue, *(failed(run) for run in range(1, 61)))
+    with receiving(settings, engine):
+        until(lambda: settled(queue) == 60)
+    waits = [(job.available_at - job.created_at).total_seconds() for job in kept(engine)]
+    assert min(waits) < 0.1 < max(waits)
 
 
 def test_fifty_copies_of_a_message_are_one_job(broker: Broker, queue: Queue, engine: Engine) -> None:

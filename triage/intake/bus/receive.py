@@ -14,9 +14,10 @@ from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnectionError
 
 from triage import db, faultpoint
-from triage.intake import deliveries
+from triage.intake.beat import Beats
 from triage.intake.bus import client
 from triage.intake.bus.body import unwrap
+from triage.intake.deliveries import Keeper
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -49,6 +50,7 @@ class Receiver(threading.Thread):
         self.engine = engine
         self.stopping = stopping
         self.way = way
+        self.keeper = Keeper(engine, source="service-bus", beats=Beats())
         self.connected = False
         self.problem = ""  # why it is not connected
         self.received_at: datetime | None = None
@@ -99,9 +101,7 @@ class Receiver(threading.Thread):
         whole = body if len(body) <= self.settings.hook.max_body_bytes else None
         while True:
             try:
-                stored = deliveries.store(
-                    self.engine, whole, self.settings.azure_devops.url, source="service-bus"
-                )
+                stored = self.keeper.store(whole, self.settings.azure_devops.url)
             except _AWAY:
                 if self.stopping.is_set():
                     receiver.abandon_message(message)
