@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from sqlmodel import Session
 
+from triage import health
 from triage.db import Health, now, reader
 from triage.errors import AccessRefused, Cancel
 from triage.match.redact import mask
@@ -50,12 +51,12 @@ def attempt(door: Door, engine: Engine, connection: Connection) -> Tested | None
     try:
         tested = door.test_connection(connection.project_id, connection.id)
     except AccessRefused as refusal:
-        _remember(engine, "refused", f"{refusal}")
+        health.keep(engine, _PART, "refused", f"{refusal}")
         return None
     except Cancel:  # this connection has no such test
         return None
     if row is not None:
-        _remember(engine, "ok", "")
+        health.keep(engine, _PART, "ok")
     return tested
 
 
@@ -82,14 +83,3 @@ def shown(error: str) -> str:
     text = visible(mask(visible(error)))
     said = _ENTRA.search(text)
     return (said[0] if said else text).strip() or "no reason"
-
-
-def _remember(engine: Engine, state: str, detail: str) -> None:
-    with Session(engine) as session, session.begin():
-        row = session.get(Health, _PART)
-        if row is None:
-            row = Health(component=_PART, state=state)
-            session.add(row)
-        if row.state != state:
-            row.state, row.since = state, now()
-        row.detail, row.checked_at = detail, now()

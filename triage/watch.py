@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sqlmodel import Session, col, func, select
 
-from triage import acts, hooks, plan, subscribing, tell
+from triage import acts, health, hooks, plan, subscribing, tell
 from triage.azdo import administration
 from triage.db import Delivery, Health, now
 from triage.errors import AccessRefused, Cancel, UsageError
@@ -29,7 +29,7 @@ _LISTED = 10
 def round_of(door: Door, engine: Engine, settings: Settings, policy: plan.Policy, job: Job) -> str:
     """Look at the subscriptions and at the silence. Returns what was found, in one sentence."""
     problems = [*_subscriptions(door, settings), *_silence(engine)]
-    row = _keep(engine, "; ".join(problems))
+    row = health.keep(engine, _HOOKS, "failing" if problems else "ok", "; ".join(problems))
     if settings.watch.project:
         _say(door, engine, settings, policy, row, problems, worker=job.lease or "")
     return f"Events do not arrive: {row.detail}" if problems else "Events arrive as they should."
@@ -72,19 +72,6 @@ def _silence(engine: Engine) -> list[str]:
     if ever is None or told or missed < _SILENT_RUNS:
         return []
     return [f"no event has come for an hour, in which {missed} runs failed (found by the sweep)"]
-
-
-def _keep(engine: Engine, detail: str) -> Health:
-    state = "failing" if detail else "ok"
-    with Session(engine, expire_on_commit=False) as session, session.begin():
-        row = session.get(Health, _HOOKS)
-        if row is None:
-            row = Health(component=_HOOKS, state=state)
-            session.add(row)
-        if row.state != state:
-            row.state, row.since = state, now()
-        row.detail, row.checked_at = detail, now()
-    return row
 
 
 def _say(

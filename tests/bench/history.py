@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 PROJECT = "11111111-2222-3333-4444-555555555555"
 _TIMES = 30
 _RUNS_OF_AN_INCIDENT = 50
-_OPEN_SHARE = 20  # one incident in so many is open
+_OPEN, _GIVEN_UP = 4, 4  # incidents and jobs, however long the history: what is listed, not what is kept
 
 
 def fill(engine: Engine, runs: int) -> None:
@@ -48,7 +48,7 @@ def fill(engine: Engine, runs: int) -> None:
     filled: dict[str, dict[str, str]] = {
         "incident": {
             "id": "i", "key": "'k' || i", "tag": "'t' || i", "project_id": f"'{PROJECT}'",
-            "state": f"CASE WHEN i % {_OPEN_SHARE} = 1 THEN 'open' ELSE 'closed' END",
+            "state": f"CASE WHEN i <= {_OPEN} THEN 'open' ELSE 'closed' END",
             "renewal": "'{}'", "work_item": "i", "opened_at": moment, "last_seen_at": moment,
         },
         "run": {
@@ -58,7 +58,7 @@ def fill(engine: Engine, runs: int) -> None:
         "job": {
             "id": "i", "key": "'r' || i || '@1000'", "project": f"'{PROJECT}'", "run_id": "i",
             "kind": "'build'",
-            "state": f"CASE WHEN i > {runs - 100} THEN 'available' WHEN i % 5000 = 0 THEN 'discarded' "
+            "state": f"CASE WHEN i > {runs - 100} THEN 'available' WHEN i <= {_GIVEN_UP} THEN 'discarded' "
             "ELSE 'completed' END",
             "available_at": moment, "created_at": moment,
             "finished_at": f"CASE WHEN i <= {runs - 100} THEN {moment} END",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from datetime import UTC
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from triage.azdo import releases, shapes, sign_in, urls
@@ -17,13 +17,17 @@ from triage.domain import RunRef
 from triage.errors import AccessRefused, Cancel, RetryLater, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
     from datetime import datetime
 
     from triage.azdo.sign_in import SignIn
     from triage.config import AzureDevOps
     from triage.domain import Connection, Identity, Run, TimelineRecord
+
+    _Route = Mapping[str, str | int]
+
+_Shown = TypeVar("_Shown")
 
 # Resource areas and locations, as the SDK's clients name them (azure-devops 7.1.0b4).
 _BUILD = "965220d5-5bb9-42cf-8d67-9b146df2a5a4"
@@ -528,11 +532,7 @@ class Door:
     def variable_groups(self, project_id: str) -> dict[str, VariableGroup]:
         """Return the variable groups of a project by lower-case name and by id, without secret values."""
 
-        def ask() -> dict[str, VariableGroup]:
-            try:
-                body = self._wire.get(*_VARIABLE_GROUPS, route={"project": project_id})
-            except (Cancel, AccessRefused):
-                return {}
+        def read(body: Any) -> dict[str, VariableGroup]:
             named: dict[str, VariableGroup] = {}
             for each in listed(body):
                 modified = shapes.moment(shapes.text(each, "modifiedOn"))
@@ -540,21 +540,20 @@ class Door:
                 named[shapes.text(each, "name").lower()] = named[str(each.get("id"))] = group
             return named
 
-        return self._memory.recall(("variable groups", project_id), ask, seconds=_MINUTE)
+        key = ("variable groups", project_id)
+        return self._if_shown(key, read, {}, _VARIABLE_GROUPS, {"project": project_id})
 
     def task_group(self, project_id: str, group_id: str, major: str) -> dict[str, Any]:
         """Return a task group in the version a pipeline asks for, {} when it is gone."""
         if not urls.GUID.match(group_id):
             return {}
 
-        def ask() -> list[dict[str, Any]]:
-            try:
-                body = self._wire.get(*_TASK_GROUPS, route={"project": project_id, "taskGroupId": group_id})
-            except (Cancel, AccessRefused):
-                return []
+        def read(body: Any) -> list[dict[str, Any]]:
             return shapes.items(body, "value") or ([body] if isinstance(body, dict) else [])
 
-        versions = self._memory.recall(("task group", project_id, group_id), ask, seconds=_MINUTE)
+        key, nothing = ("task group", project_id, group_id), list[dict[str, Any]]()
+        route = {"project": project_id, "taskGroupId": group_id}
+        versions = self._if_shown(key, read, nothing, _TASK_GROUPS, route)
         fitting = [v for v in versions if str(shapes.whole(shapes.child(v, "version"), "major")) == major]
         return (fitting or versions or [{}])[-1]
 
@@ -564,48 +563,31 @@ class Door:
         Which of them the token may see: an environment that is missing may all the same be there.
         """
 
-        def ask() -> dict[str, int]:
-            try:
-                body = self._wire.get(*_ENVIRONMENTS, route={"project": project_id}, query={"name": name})
-            except (Cancel, AccessRefused):
-                return {}
+        def read(body: Any) -> dict[str, int]:
             return {shapes.text(e, "name").lower(): shapes.whole(e, "id") or 0 for e in listed(body)}
 
-        return self._memory.recall(("environments", project_id, name.lower()), ask, seconds=_MINUTE)
+        key, route = ("environments", project_id, name.lower()), {"project": project_id}
+        return self._if_shown(key, read, {}, _ENVIRONMENTS, route, {"name": name})
 
     def environment_resources(self, project_id: str, environment_id: int) -> dict[str, tuple[int, str]]:
         """Return an environment's resources by lower-case name: number and type (kubernetes, …)."""
 
-        def ask() -> dict[str, tuple[int, str]]:
-            route: dict[str, str | int] = {"project": project_id, "environmentId": environment_id}
-            try:
-                body = self._wire.get(*_ENVIRONMENTS, route=route, query={"expands": "resourceReferences"})
-            except (Cancel, AccessRefused):
-                return {}
+        def read(body: Any) -> dict[str, tuple[int, str]]:
             return {
                 shapes.text(each, "name").lower(): (shapes.whole(each, "id") or 0, shapes.text(each, "type"))
                 for each in shapes.items(body, "resources")
             }
 
-        return self._memory.recall(("environment", project_id, environment_id), ask, seconds=_MINUTE)
+        key = ("environment", project_id, environment_id)
+        route: _Route = {"project": project_id, "environmentId": environment_id}
+        return self._if_shown(key, read, {}, _ENVIRONMENTS, route, {"expands": "resourceReferences"})
 
     def kubernetes_connection(self, project_id: str, environment_id: int, resource_id: int) -> str:
         """Return the id of the connection of an environment's Kubernetes resource, "" when hidden."""
-
-        def ask() -> str:
-            route: dict[str, str | int] = {
-                "project": project_id,
-                "environmentId": environment_id,
-                "resourceId": resource_id,
-            }
-            try:
-                body = self._wire.get(*_KUBERNETES, route=route)
-            except (Cancel, AccessRefused):
-                return ""
-            return shapes.text(body, "serviceEndpointId").lower()
-
-        return self._memory.recall(
-            ("kubernetes", project_id, environment_id, resource_id), ask, seconds=_MINUTE
+        key = ("kubernetes", project_id, environment_id, resource_id)
+        route: _Route = {"project": project_id, "environmentId": environment_id, "resourceId": resource_id}
+        return self._if_shown(
+            key, lambda body: shapes.text(body, "serviceEndpointId").lower(), "", _KUBERNETES, route
         )
 
     def usable_connections(self, project_id: str, pipeline_id: int) -> frozenset[str]:
@@ -614,26 +596,24 @@ class Door:
         Two calls: what the pipeline was permitted, and what every pipeline of the project may use.
         """
 
-        def ask(location: tuple[str, str, str], route: dict[str, str | int]) -> frozenset[str]:
-            try:
-                body = self._wire.get(*location, route=route, query={"type": "endpoint"})
-            except (Cancel, AccessRefused):
-                return frozenset()
+        def read(body: Any) -> frozenset[str]:
             return frozenset(
                 shapes.text(each, "id").lower()
                 for each in listed(body)
                 if shapes.text(each, "type").lower() == "endpoint" and each.get("authorized") is not False
             )
 
-        own = self._memory.recall(
+        project, query = {"project": project_id}, {"type": "endpoint"}
+        nothing: frozenset[str] = frozenset()
+        own = self._if_shown(
             ("usable", project_id, pipeline_id),
-            lambda: ask(_USABLE, {"project": project_id, "definitionId": pipeline_id}),
-            seconds=_MINUTE,
+            read,
+            nothing,
+            _USABLE,
+            {**project, "definitionId": pipeline_id},
+            query,
         )
-        shared = self._memory.recall(
-            ("usable", project_id), lambda: ask(_USABLE_BY_ALL, {"project": project_id}), seconds=_MINUTE
-        )
-        return own | shared
+        return own | self._if_shown(("usable", project_id), read, nothing, _USABLE_BY_ALL, project, query)
 
     def preview_yaml(self, project_id: str, pipeline_id: int, branch: str) -> str:
         """Return a pipeline's YAML as it would be expanded today, "" when it cannot be. Runs nothing."""
@@ -650,6 +630,26 @@ class Door:
         except (Cancel, AccessRefused):
             return ""
         return shapes.text(body, "finalYaml")[:_YAML_MAX]
+
+    def _if_shown(
+        self,
+        key: tuple[object, ...],
+        read: Callable[[Any], _Shown],
+        hidden: _Shown,
+        location: tuple[str, str, str],
+        route: _Route,
+        query: Mapping[str, str | int] | None = None,
+    ) -> _Shown:
+        """Return what is read of an answer, `hidden` where the token may not see it; kept for a minute."""
+
+        def ask() -> _Shown:
+            try:
+                body = self._wire.get(*location, route=route, query=query)
+            except (Cancel, AccessRefused):
+                return hidden
+            return read(body)
+
+        return self._memory.recall(key, ask, seconds=_MINUTE)
 
     def _released(self, ref: RunRef) -> Run:
         try:
