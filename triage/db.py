@@ -16,12 +16,13 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import event
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
-from sqlmodel import Field, Session, SQLModel, create_engine
+from sqlmodel import Field, Session, SQLModel, col, create_engine
 
 from triage import faultpoint
 from triage.errors import UsageError
 
 if TYPE_CHECKING:
+    from sqlalchemy import ColumnElement
     from sqlalchemy.engine import Engine
 
 # Constraint names that migrations can refer to on both databases.
@@ -96,12 +97,17 @@ def _time(**keywords: Any) -> Any:
     return Field(sa_type=UtcDateTime, **keywords)
 
 
+EVENT_SOURCES = ("hook", "service-bus")
+
+
 class Delivery(SQLModel, table=True):
     """One event that came in, understood or not. Holds no body."""
 
+    __table_args__ = (sa.Index("ix_delivery_source_id", "source", "id"),)  # the last one of each source
+
     id: int | None = Field(default=None, primary_key=True)
     received_at: datetime = _time(default_factory=now, index=True)
-    source: str  # hook, service-bus
+    source: str  # one of EVENT_SOURCES, or sweep: a failed run that no event told of
     event_type: str = ""
     event_id: str = Field(default="", index=True)
     subscription_id: str = ""
@@ -220,6 +226,14 @@ class Incident(SQLModel, table=True):
     reopened_at: datetime | None = _time(default=None)  # it came back soon after it was closed
 
 
+OPEN, ENDING, CLOSED = "open", "ending", "closed"  # states of an incident
+
+
+def not_over() -> ColumnElement[bool]:
+    """Return the condition that an incident is not closed, in a form that an index answers."""
+    return col(Incident.state).in_((OPEN, ENDING))
+
+
 class FindingRow(SQLModel, table=True):
     """A run's conclusion about one credential, with how each part is known."""
 
@@ -255,8 +269,13 @@ class FindingRow(SQLModel, table=True):
     found_at: datetime = _time(default_factory=now)
 
 
+_HELD = sa.text("lease IS NOT NULL")
+
+
 class Effect(SQLModel, table=True):
     """One act on Azure DevOps: its intent is written before, its outcome after."""
+
+    __table_args__ = (sa.Index("ix_effect_held", "lease", postgresql_where=_HELD, sqlite_where=_HELD),)
 
     id: int | None = Field(default=None, primary_key=True)
     key: str = Field(unique=True)  # see plan.key

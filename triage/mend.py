@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from triage import acts, effects, jobs, plan, record, tell, trying
-from triage.db import now
+from triage.db import ENDING, now
 from triage.errors import AccessRefused, Cancel, RetryLater, Snooze
 from triage.publish import work_item
 from triage.safe import words
@@ -129,7 +129,7 @@ def _look(
     if found is None:
         now_ = connections.of(row)
         found = _by_change(door, engine, policy, row, now_, in_digest=in_digest, worker=worker)
-    if found is None and row.state == record.ENDING and (begun := record.end_begun(engine, row)):
+    if found is None and row.state == ENDING and (begun := record.end_begun(engine, row)):
         if record.has_found_since(engine, row, begun):
             record.open_again(engine, row.id)
             return False
@@ -138,7 +138,7 @@ def _look(
     if found is None and not in_digest and not record.has_come_back(row):
         found = _by_person(door, row)
     if found is None:
-        if row.state == record.ENDING:  # a crash left it so, and it is not proven any more
+        if row.state == ENDING:  # a crash left it so, and it is not proven any more
             record.keep_open(engine, row.id)
         return False
     held = record.begin_end(engine, row.id, row.last_failed_at)

@@ -14,7 +14,7 @@ from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, func, select, update
 
 from triage import acts, db, domain, jobs, plan, renewal
-from triage.db import Effect, FindingRow, Incident, Job, TriagedRun, now
+from triage.db import CLOSED, ENDING, OPEN, Effect, FindingRow, Incident, Job, TriagedRun, not_over, now
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from triage.domain import Finding, Run
 
-OPEN, ENDING, CLOSED = "open", "ending", "closed"  # states of an incident
 _KNOWN_FOR = timedelta(hours=1)
 _TOLD_AT_ONCE = 500  # runs of an incident that one telling looks at, the newest
 
@@ -95,7 +94,7 @@ def again(
     with Session(engine) as session, session.begin():
         run_row = _run_row(session, seen)
         ids = sorted({row.incident_id for row in earlier if row.incident_id is not None})
-        held = select(Incident).where(col(Incident.id).in_(ids), Incident.state != CLOSED).with_for_update()
+        held = select(Incident).where(col(Incident.id).in_(ids), not_over()).with_for_update()
         open_now = {incident.id: incident for incident in session.exec(held.order_by(col(Incident.id)))}
         if len(open_now) < len(ids):
             session.rollback()
@@ -123,7 +122,7 @@ def same_cause(engine: Engine, fingerprints: Sequence[str]) -> list[FindingRow] 
                 .where(
                     FindingRow.fingerprint == fingerprint,
                     FindingRow.found_at > now() - _KNOWN_FOR,
-                    Incident.state != CLOSED,
+                    not_over(),
                 )
                 .limit(1)
             )
@@ -252,7 +251,7 @@ def open_incidents(engine: Engine, limit: int, *, connection_id: str = "") -> li
     with Session(engine, expire_on_commit=False) as session:
         query = (
             select(Incident)
-            .where(Incident.state != CLOSED, ~telling)
+            .where(not_over(), ~telling)
             .order_by(col(Incident.checked_at).asc().nulls_first())
             .limit(limit)
         )
@@ -281,7 +280,7 @@ def broken_runs(engine: Engine, incident_id: int) -> tuple[Run, ...]:
     elsewhere = (
         select(other.id)
         .join(Incident, col(Incident.id) == col(other.incident_id))
-        .where(other.run_row == TriagedRun.id, other.incident_id != incident_id, Incident.state != CLOSED)
+        .where(other.run_row == TriagedRun.id, other.incident_id != incident_id, not_over())
         .exists()
     )
     with Session(engine) as session:

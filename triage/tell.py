@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from sqlmodel import Session, col, func, select
 
 from triage import acts, effects, jobs, plan, publish, record
-from triage.db import Effect, Incident, now
+from triage.db import CLOSED, ENDING, Effect, Incident, now
 from triage.errors import Cancel, RetryLater, Snooze
 from triage.publish import messages, work_item
 
@@ -31,9 +31,9 @@ def incident(door: Door, engine: Engine, policy: plan.Policy, pages_url: str, jo
     if found is None:
         return "The incident has no finding that could be told."
     row, news = found
-    if row.state == record.ENDING:
+    if row.state == ENDING:
         raise Snooze("The incident is just being ended.", _ENDING_SECONDS)
-    if row.state == record.CLOSED:
+    if row.state == CLOSED:
         return "The incident is over."
     if _leaves_digest(engine, policy, row, news):
         row, news = record.news(engine, job.incident_id, digest=row.work_item) or found

@@ -5,11 +5,12 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+import sqlalchemy as sa
 from sqlmodel import Session, col, func, select
 
 from triage import acts, health, hooks, plan, subscribing, tell
 from triage.azdo import administration
-from triage.db import Delivery, Health, now
+from triage.db import EVENT_SOURCES, Delivery, Health, now
 from triage.errors import AccessRefused, Cancel, UsageError
 from triage.publish import messages, work_item
 
@@ -61,9 +62,10 @@ def _choices(settings: Settings) -> list[subscribing.Choice]:
 def _silence(engine: Engine) -> list[str]:
     """Return that the sweep finds what no event tells of, where no event comes any more."""
     since = now() - _SILENCE
-    by_event = (Delivery.source != "sweep") & (
-        Delivery.event_type != hooks.CONNECTIONS.type
-    )  # tells of no run
+    by_event = sa.and_(
+        col(Delivery.source).in_(EVENT_SOURCES),
+        col(Delivery.event_type) != hooks.CONNECTIONS.type,  # tells of no run
+    )
     with Session(engine) as session:
         counted = select(func.count()).where(col(Delivery.received_at) > since, Delivery.outcome == "queued")
         missed = session.exec(counted.where(Delivery.source == "sweep")).one()

@@ -20,7 +20,7 @@ from sqlmodel import SQLModel
 
 from tests import postgres
 from triage import db, jobs
-from triage.web import pages
+from triage.web import measures, pages
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -98,6 +98,8 @@ def _others(table: sa.Table) -> dict[str, str]:
 
 ASKED: dict[str, Callable[[Engine], Any]] = {
     "claim": lambda engine: jobs.claim(engine, "bench"),
+    "periodic round": lambda engine: jobs.put_round(engine, jobs.Kind.SWEEP, 300),
+    "measures": lambda engine: list(measures._Measures(engine).collect()),
     "inbox: incidents": pages.incidents,
     "inbox: runs": pages.runs,
     "inbox: troubled": pages.troubled,

@@ -17,7 +17,7 @@ from fastapi.templating import Jinja2Templates
 from sqlmodel import Session, col, func, select
 
 from triage import db, inventory
-from triage.db import Health, Incident, SeenConnection, reader
+from triage.db import Health, Incident, SeenConnection, not_over, reader
 from triage.expiry import Source
 from triage.register import LOOKED, OWN, REFUSED
 from triage.web.words import ago, ahead
@@ -164,7 +164,7 @@ def _condition(state: str, soon_days: int) -> ColumnElement[bool]:
     idle = sa.or_(used.is_(None), used < db.now() - inventory.UNUSED_AFTER)
     # What breaks runs is used, whatever the history that Azure DevOps keeps of it says.
     broken = select(sa.literal("connection:") + col(Incident.connection_id)).where(
-        Incident.state != "closed", col(Incident.connection_id).is_not(None)
+        not_over(), col(Incident.connection_id).is_not(None)
     )
     return {
         "ended": ends < today,
@@ -185,7 +185,7 @@ def _sorted(query: Any) -> Any:
 def _broken(session: Session, rows: Sequence[SeenConnection]) -> dict[str, Incident]:
     """Return the open incidents of connections, by the connection's key."""
     keys = {row.key.partition(":")[2]: row.key for row in rows}
-    query = select(Incident).where(col(Incident.connection_id).in_(keys), Incident.state != "closed")
+    query = select(Incident).where(col(Incident.connection_id).in_(keys), not_over())
     return {keys[each.connection_id or ""]: each for each in session.exec(query)}
 
 

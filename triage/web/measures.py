@@ -8,7 +8,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from prometheus_client.core import GaugeMetricFamily
 from sqlmodel import Session, col, func, select
 
-from triage.db import Delivery, Health, Incident, Job, now, reader
+from triage.db import EVENT_SOURCES, Delivery, Health, Job, not_over, now, reader
 from triage.jobs import State
 
 if TYPE_CHECKING:
@@ -46,10 +46,11 @@ class _Measures:
             )
             oldest = session.exec(due).one()
             yield _age("triage_oldest_job_seconds", "How long the oldest job is due.", oldest)
-            still = session.exec(select(func.count()).where(Incident.state != "closed")).one()
+            still = session.exec(select(func.count()).where(not_over())).one()
             yield GaugeMetricFamily("triage_incidents_open", "Open incidents.", value=still)
-            last = select(Delivery.received_at).where(Delivery.source != "sweep")
-            since = session.exec(last.order_by(col(Delivery.id).desc()).limit(1)).first()
+            last = select(Delivery.received_at).order_by(col(Delivery.id).desc()).limit(1)
+            came = [session.exec(last.where(Delivery.source == each)).first() for each in EVENT_SOURCES]
+            since = max((at for at in came if at is not None), default=None)
             yield _age("triage_last_event_seconds", "How long ago Azure DevOps told something.", since)
             told = "1 while a part of triage is well, else 0."
             parts = GaugeMetricFamily("triage_part_ok", told, labels=["part"])

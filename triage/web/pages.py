@@ -14,7 +14,18 @@ from markupsafe import Markup
 from sqlmodel import Session, col, select
 
 from triage import impact, jobs, record
-from triage.db import Delivery, Effect, FindingRow, Health, Incident, Job, TriagedRun, reader
+from triage.db import (
+    CLOSED,
+    Delivery,
+    Effect,
+    FindingRow,
+    Health,
+    Incident,
+    Job,
+    TriagedRun,
+    not_over,
+    reader,
+)
 from triage.domain import Impact
 from triage.jobs import State
 from triage.publish import messages
@@ -105,10 +116,7 @@ def incidents(engine: Engine) -> list[dict[str, Any]]:
     """Return the open incidents, the one seen last first, each with how many runs it broke."""
     with Session(reader(engine)) as session:
         query = (
-            select(Incident)
-            .where(Incident.state != "closed")
-            .order_by(col(Incident.last_seen_at).desc())
-            .limit(_LIST_MAX)
+            select(Incident).where(not_over()).order_by(col(Incident.last_seen_at).desc()).limit(_LIST_MAX)
         )
         return [_incident(row, but={"renewal"}) for row in session.exec(query)]
 
@@ -119,7 +127,7 @@ def over(engine: Engine) -> list[dict[str, Any]]:
         # An index has the order in which they broke runs last, and by that the few that may have ended last.
         lately = (
             select(Incident.id)
-            .where(Incident.state == "closed")
+            .where(Incident.state == CLOSED)
             .order_by(col(Incident.last_seen_at).desc())
             .limit(_LATELY)
         )
@@ -235,7 +243,7 @@ def _incident(row: Incident, but: set[str] = frozenset()) -> dict[str, Any]:  # 
 
 def _again(session: Session, row: Incident) -> str:
     """Return how often the credential has expired by now, Markdown; "" the first time and when it is over."""
-    opened = record.opened_by(row) if row.state != record.CLOSED else None
+    opened = record.opened_by(row) if row.state != CLOSED else None
     return messages.again(opened, record.earlier(session, row)) if opened else ""
 
 
