@@ -15,6 +15,7 @@ from sqlmodel import Session, select, update
 from tests.bench import history
 from tests.storms import stage
 from triage import azdo, config, db, jobs, record, watch, worker
+from triage import history as remembered
 from triage.db import Incident, Job
 from triage.domain import RunRef
 from triage.intake.deliveries import store
@@ -42,6 +43,7 @@ ASKED: dict[str, Callable[[Engine], Any]] = {
     "count the unfinished": jobs.unfinished,
     "put a round": lambda engine: jobs.put_round(engine, jobs.Kind.SWEEP, 1),
     "abandon": lambda engine: jobs.abandon(engine, "a"),
+    "forget": lambda engine: remembered.forget(engine, timedelta(days=30)),
     "silence": watch._silence,
     "put": lambda engine: jobs.put(engine, RunRef(history.PROJECT, RUNS + 7), marker="1000"),
     "look": look,

@@ -19,6 +19,8 @@ from pydantic_settings import (
 
 from triage.errors import UsageError
 
+_KEPT_DAYS_MIN = 30  # as long as Azure DevOps itself keeps a run
+
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid")
@@ -314,6 +316,24 @@ class Expiry(_Section):
     )
 
 
+class History(_Section):
+    """What triage remembers of what is over."""
+
+    keep_days: int = Field(
+        default=400,
+        description="Runs, events and closed incidents are forgotten after so many days, at least 30; "
+        "0: never. How often a secret has ended before is told from what is kept.",
+        ge=0,
+    )
+
+    @field_validator("keep_days")
+    @classmethod
+    def _not_too_few(cls, days: int) -> int:
+        if 0 < days < _KEPT_DAYS_MIN:
+            raise ValueError(f"keep at least {_KEPT_DAYS_MIN} days, or 0 to keep all")
+        return days
+
+
 class Settings(BaseSettings):
     """Everything a person can set."""
 
@@ -333,6 +353,7 @@ class Settings(BaseSettings):
     after_renewal: AfterRenewal = Field(default_factory=AfterRenewal)
     watch: Watch = Field(default_factory=Watch)
     expiry: Expiry = Field(default_factory=Expiry)
+    history: History = Field(default_factory=History)
     workers: int = Field(default=2, description="Worker processes on this machine.", ge=1, le=64)
     job_seconds_max: float = Field(
         default=900.0, description="A worker whose job takes longer is ended and replaced.", gt=0

@@ -117,7 +117,7 @@ class Delivery(SQLModel, table=True):
     run_key: str = Field(default="", index=True)
 
 
-_UNFINISHED = sa.text("finished_at IS NULL")
+_UNFINISHED, _FINISHED = sa.text("finished_at IS NULL"), sa.text("finished_at IS NOT NULL")
 
 
 class Job(SQLModel, table=True):
@@ -131,6 +131,8 @@ class Job(SQLModel, table=True):
             postgresql_where=_UNFINISHED,
             sqlite_where=_UNFINISHED,
         ),
+        # Of those that ended alone: else SQLite would search it for what has not, and then sort.
+        sa.Index("ix_job_finished", "finished_at", postgresql_where=_FINISHED, sqlite_where=_FINISHED),
         sa.Index("ix_job_state_turn", "state", "turn"),  # the lowest turn that waits
         sa.Index("ix_job_project_state_turn", "project", "state", "turn"),  # a project's last one
     )

@@ -41,6 +41,7 @@ class Kind(StrEnum):
     SWEEP = "sweep"  # failed runs that no event told of
     WATCH = "watch"  # whether Azure DevOps still tells us
     EXPIRY = "expiry"  # credentials that will end soon
+    FORGET = "forget"  # what ended longer ago than is kept
 
 
 class State(StrEnum):
@@ -294,6 +295,7 @@ _ABOUT = {
     Kind.SWEEP: "sweeping up failed runs that no event told of",
     Kind.WATCH: "looking after the service hooks",
     Kind.EXPIRY: "looking for credentials that end soon",
+    Kind.FORGET: "forgetting what ended long ago",
 }
 
 

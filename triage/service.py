@@ -95,6 +95,12 @@ def work(settings: config.Settings, stopping: threading.Event) -> None:
 def sweep(settings: config.Settings, age: timedelta, projects: Sequence[str]) -> str:
     """Queue the failed runs of a time that no event told of. Returns what was found, in one sentence."""
     config.require_organization(settings)
+    kept = timedelta(days=settings.history.keep_days)
+    if kept and age > kept:
+        raise UsageError(
+            f"triage forgets runs after {kept.days} days (history.keep_days), and would take older ones for "
+            f"new; say at most --since {kept.days}d."
+        )
     door = azdo.account(settings.azure_devops).door()
     engine = open_database(settings)
     found = sweeping.sweep(

@@ -7,6 +7,7 @@ import time
 import uuid
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import structlog
@@ -15,6 +16,7 @@ from triage import (
     applications,
     azdo,
     ending,
+    history,
     impact,
     jobs,
     link,
@@ -50,6 +52,7 @@ _AWAY_SECONDS = 5.0
 _HEARTBEAT_SECONDS = 30.0
 _DRAIN_SECONDS = 20.0
 _ROUNDS_SECONDS = 10.0
+_FORGET_SECONDS = 86_400.0
 _AHEAD_SECONDS = 30.0
 _AHEAD_MAX = 99  # runs that wait beside one
 
@@ -315,6 +318,7 @@ class Worker(threading.Thread):
             jobs.Kind.WATCH: self.settings.watch.every_seconds,
             jobs.Kind.MEND: self.settings.after_renewal.every_seconds,
             jobs.Kind.EXPIRY: self.settings.expiry.every_seconds,
+            jobs.Kind.FORGET: _FORGET_SECONDS if self.settings.history.keep_days else 0,
         }
         for kind, period in rounds.items():
             if period:
@@ -337,6 +341,8 @@ class Worker(threading.Thread):
                 return mend.round_of(door, self.engine, self.known.policy, job)
             case jobs.Kind.CONNECTION:
                 return mend.look_at(door, self.engine, self.known.policy, job)
+            case jobs.Kind.FORGET:
+                return str(history.forget(self.engine, timedelta(days=self.settings.history.keep_days)))
             case jobs.Kind.SWEEP:
                 return str(sweep.round_of(door, self.engine, self.settings.sweep))
             case _:
