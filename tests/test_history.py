@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from sqlmodel import Session, SQLModel, col, func, select, update
 
 from tests import findings
 from tests.bench import history as long_history
-from triage import config, db, history, jobs, plan, publish, record, service
+from triage import config, db, history, jobs, plan, publish, record, service, worker
 from triage.db import Delivery, Effect, FindingRow, Incident, Job, TriagedRun
 from triage.domain import RunRef
 from triage.errors import UsageError
@@ -191,3 +192,24 @@ def test_how_long_is_a_month_at_least(days: int, is_fine: bool) -> None:  # noqa
         return
     with pytest.raises(UsageError, match=r"history\.keep_days"):
         config.load(history={"keep_days": days})
+
+
+@pytest.mark.parametrize(("days", "outcomes"), [(100, ["Forgot 1 incidents, 1 runs and 0 events."]), (0, [])])
+def test_a_worker_forgets_by_itself(engine: Engine, days: int, outcomes: list[str]) -> None:
+    broke(engine, "long over", LONG_AGO, 1)
+    broke(engine, "lately", LATELY, 2)
+    settings = config.load(
+        azure_devops={"url": "http://127.0.0.1:1/contoso", "token": "t"}, history={"keep_days": days}
+    )
+    mate = worker.Worker(settings, engine, worker.knowledge(settings), threading.Event())
+    door = mate.account.door()
+    for _ in range(2):
+        mate.next_rounds = 0.0
+        mate.put_rounds()
+        while (job := jobs.claim(engine, mate.id)) is not None:
+            if job.kind == jobs.Kind.FORGET:
+                mate.handle(door, job)
+            else:
+                jobs.cancel(engine, job, "not of interest here")
+    with Session(engine) as session:
+        assert session.exec(select(Job.outcome).where(Job.kind == jobs.Kind.FORGET)).all() == outcomes
