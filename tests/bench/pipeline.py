@@ -27,7 +27,7 @@ from urllib.parse import quote, urlsplit
 import structlog
 from sqlmodel import Session, func, select
 
-from tests import postgres
+from tests import hook, postgres
 from tests.bench import report
 from tests.bench.report import Row, tell
 from tests.storms import checks, stage
@@ -146,7 +146,7 @@ def _ready(
     settings = config.load(
         azure_devops={"url": played.url, "token": stage.TOKEN},
         database={"url": url},
-        hook={"password": stage.PASSWORD},
+        hook={"password": hook.PASSWORD},
         policy={"settle_seconds": 0, "group_wait_seconds": 3600, "group_interval_seconds": 3600},
     )
     mate = worker.Worker(settings, engine, worker.knowledge(settings), threading.Event(), name="bench")

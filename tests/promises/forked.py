@@ -113,18 +113,14 @@ class Beside:
             self._line.close()
             die_with_parent()
             try:
-                _answer(there, serve)
+                answer(there, serve)
             finally:
                 os._exit(0)
         there.close()
         self.address = str(self._line.recv())
 
     def ask(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        self._line.send((function, arguments))
-        answer = self._line.recv()
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+        return ask(self._line, function, *arguments)
 
     def close(self) -> None:
         os.kill(self.pid, signal.SIGKILL)
@@ -132,9 +128,19 @@ class Beside:
         self._line.close()
 
 
-def _answer(
+def ask(line: Connection, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Have a function called by who answers at the other end. Raises what it raised."""
+    line.send((function, arguments))
+    said = line.recv()
+    if isinstance(said, Exception):
+        raise said
+    return said
+
+
+def answer(
     line: Connection, serve: Callable[[], AbstractContextManager[tuple[str, Callable[..., Any]]]]
 ) -> None:
+    """Serve something, say its address, then call what is asked for until nobody asks any more."""
     logging.disable()  # who asked may be killed before the answer
     with serve() as (address, call):
         line.send(address)
@@ -144,10 +150,10 @@ def _answer(
             except EOFError:
                 return
             try:
-                answer = call(function, *arguments)
+                said = call(function, *arguments)
             except Exception as error:  # noqa: BLE001 - raised over there
-                answer = error
-            line.send(answer)
+                said = error
+            line.send(said)
 
 
 def until_told(do: Callable[[], object] = bool) -> None:

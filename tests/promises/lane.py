@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from sqlmodel import Session, col, func, select, update
 
+from tests import hook
 from tests.promises import played
 from tests.promises.forked import Beside, Child, fork
 from triage import azdo, config, db, faultpoint, jobs, plan, worker
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from tests import postgres
     from tests.promises.played import Sent
 
-PASSWORD = "the hook's own"
 _SOON = timedelta(hours=1)
 _WORK_SECONDS_MAX = 60.0  # more means that it never ends
 
@@ -221,7 +221,7 @@ def settings(
     return config.load(
         azure_devops={"url": organisation, "token": played.TOKEN},
         database={"url": database},
-        hook={"password": PASSWORD},
+        hook={"password": hook.PASSWORD},
         policy={
             "settle_seconds": settle_seconds,
             "group_wait_seconds": 0,

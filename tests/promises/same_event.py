@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from azure.servicebus import ServiceBusClient, ServiceBusMessage
 from sqlmodel import Session, col, func, select
 
+from tests import hook
 from tests.promises import forked, played, queued, servers
 from tests.promises import lane as lanes
 from tests.promises.lane import Tally
@@ -115,7 +116,7 @@ def _storm(
                     )
                     if number % 3 == 2:  # what goes over the queue takes a little longer
                         await asyncio.sleep(chance.uniform(0, 0.1))
-                    statuses += await asyncio.gather(*(servers.post(*line, body) for line in lines))
+                    statuses += await asyncio.gather(*(hook.post(*line, body) for line in lines))
                     await to_queue
             return everything, statuses
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import os
 import random
 import signal
@@ -17,6 +16,7 @@ import requests
 import uvicorn
 from sqlmodel import Session, select
 
+from tests import hook
 from tests.promises import lane as lanes
 from tests.promises import played, queued
 from tests.promises.lane import Tally
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 CONNECTIONS = 50
 _EVENTS = 500  # for each kill, so that there is always one to send
-_LOGIN = base64.b64encode(f"triage:{lanes.PASSWORD}".encode()).decode()
 _EXIT_SECONDS_MAX = 25.0
 _ROOT = Path(__file__).parents[2]
 
@@ -119,7 +118,7 @@ def _load(say: Callable[[Any], None], lane: Lane, port: int, bodies: list[tuple[
             while True:
                 try:
                     line = line or await asyncio.open_connection("127.0.0.1", port)
-                    status = await asyncio.wait_for(post(*line, body), 5)
+                    status = await asyncio.wait_for(hook.post(*line, body), 5)
                 except (OSError, EOFError, ValueError, TimeoutError):
                     line, status = None, 0
                 if status == 202:
@@ -136,20 +135,6 @@ def _load(say: Callable[[Any], None], lane: Lane, port: int, bodies: list[tuple[
 
     asyncio.run(all_of_them())
     return taken
-
-
-async def post(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, body: bytes) -> int:
-    """Tell the hook of an event. Returns the status of its answer."""
-    writer.write(
-        b"POST /hooks/azure-devops HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-        + f"Authorization: Basic {_LOGIN}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
-        + body
-    )
-    await writer.drain()
-    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
-    length = int(head.split("content-length:", 1)[1].split("\r\n", 1)[0])
-    await reader.readexactly(length)
-    return int(head.split(" ", 2)[1])
 
 
 def drained(lane: Lane, trials: int, offset: int) -> Tally:
@@ -208,7 +193,7 @@ def environment(lane: Lane, port: int, **more: str) -> dict[str, str]:
         "AZURE_DEVOPS__URL": lane.settings.azure_devops.url,
         "AZURE_DEVOPS__TOKEN": played.TOKEN,
         "DATABASE__URL": lane.settings.database.url,
-        "HOOK__PASSWORD": lanes.PASSWORD,
+        "HOOK__PASSWORD": hook.PASSWORD,
         "SERVER__PORT": str(port),
         "POLICY__SETTLE_SECONDS": "0",
         "POLICY__GROUP_WAIT_SECONDS": "0",
@@ -232,7 +217,7 @@ def _send(port: int, everything: Sequence[played.Sent]) -> None:
             while True:
                 try:
                     if (
-                        requests.post(address, body, auth=("triage", lanes.PASSWORD), timeout=10).status_code
+                        requests.post(address, body, auth=("triage", hook.PASSWORD), timeout=10).status_code
                         == 202
                     ):
                         break

@@ -25,7 +25,7 @@ from click.testing import CliRunner
 from sqlalchemy.engine import make_url
 from sqlmodel import Session, select
 
-from tests.promises import lane as lanes
+from tests import hook
 from tests.promises import played, queued, servers
 from tests.promises.forked import Beside, until_told
 from tests.promises.lane import Tally
@@ -366,7 +366,7 @@ def _post(port: int, body: bytes, *, refused_at_first: bool) -> float:
     address, begun = f"http://127.0.0.1:{port}/hooks/azure-devops", time.monotonic()
     while True:
         asked = time.monotonic()
-        answer = requests.post(address, body, auth=("triage", lanes.PASSWORD), timeout=30)
+        answer = requests.post(address, body, auth=("triage", hook.PASSWORD), timeout=30)
         if answer.status_code == requests.codes.accepted:
             return round(time.monotonic() - asked, 2)
         assert refused_at_first, answer.status_code

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
-import logging
 import multiprocessing
 import os
 import signal
@@ -22,6 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 from sqlmodel import Session, col, func, select
 
+from tests import hook
+from tests.promises import forked
 from triage import db, jobs, service
 from triage.bootstrap import ROOT
 from triage.db import Incident, Job
@@ -37,10 +37,8 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
 
 TOKEN = "played"
-PASSWORD = "the hook's own"
 CONNECTIONS = 50
 _STORY = "acr-automatic-connection"
-_LOGIN = base64.b64encode(f"triage:{PASSWORD}".encode()).decode()
 _MEGABYTE = 1024 * 1024
 _AGAIN_SECONDS = (1, 2, 4, 8)  # as Azure DevOps sends again what is answered 503
 _STARTED = 12  # samples, after which every process has started
@@ -59,11 +57,7 @@ class Played:
 
     def ask(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Return what a function says of the organisation."""
-        self._line.send((function, arguments))
-        answer = self._line.recv()
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+        return forked.ask(self._line, function, *arguments)
 
     def close(self) -> None:
         """End it."""
@@ -73,21 +67,19 @@ class Played:
 
 
 def _serve(line: Connection) -> None:
-    logging.disable()  # who asked may be killed before the answer
+    forked.answer(line, _served)
+
+
+@contextmanager
+def _served() -> Iterator[tuple[str, Callable[..., Any]]]:
     organisation = Organisation("contoso")
+
+    def call(function: Callable[..., Any], *arguments: Any) -> Any:
+        with organisation.lock:
+            return function(organisation, *arguments)
+
     with serve(organisation, token=TOKEN):
-        line.send(organisation.url)
-        while True:
-            try:
-                function, arguments = line.recv()
-            except EOFError:
-                return
-            try:
-                with organisation.lock:
-                    answer = function(organisation, *arguments)
-            except Exception as error:  # noqa: BLE001 - raised over there
-                answer = error
-            line.send(answer)
+        yield organisation.url, call
 
 
 def fail(organisation: Organisation, name: str, runs: int, pipelines: int, pull_requests: int) -> list[bytes]:
@@ -196,13 +188,13 @@ def send(port: int, bodies: Sequence[bytes], *, seconds: float = 0.0, host: str 
             if (early := due - time.perf_counter()) > 0:
                 await asyncio.sleep(early)
             at = due if seconds else time.perf_counter()
-            sent.statuses[number] = await _post(*line, body)
+            sent.statuses[number] = await hook.post(*line, body)
             for wait in _AGAIN_SECONDS:
                 if sent.statuses[number] != HTTPStatus.SERVICE_UNAVAILABLE:
                     break
                 sent.again += 1
                 await asyncio.sleep(wait)
-                sent.statuses[number] = await _post(*line, body)
+                sent.statuses[number] = await hook.post(*line, body)
             sent.latencies[number] = time.perf_counter() - at
         line[1].close()
         await line[1].wait_closed()
@@ -213,18 +205,6 @@ def send(port: int, bodies: Sequence[bytes], *, seconds: float = 0.0, host: str 
     asyncio.run(everybody())
     sent.seconds = time.perf_counter() - begun
     return sent
-
-
-async def _post(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, body: bytes) -> int:
-    writer.write(
-        b"POST /hooks/azure-devops HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-        + f"Authorization: Basic {_LOGIN}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
-        + body
-    )
-    await writer.drain()
-    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
-    await reader.readexactly(int(head.split("content-length:", 1)[1].split("\r\n", 1)[0]))
-    return int(head.split(" ", 2)[1])
 
 
 @dataclass
@@ -338,7 +318,7 @@ def _environment(organisation: str, database: str, port: int, more: Mapping[str,
         "AZURE_DEVOPS__URL": organisation,
         "AZURE_DEVOPS__TOKEN": TOKEN,
         "DATABASE__URL": database,
-        "HOOK__PASSWORD": PASSWORD,
+        "HOOK__PASSWORD": hook.PASSWORD,
         "SERVER__PORT": str(port),
         "POLICY__SETTLE_SECONDS": "0",
         "POLICY__GROUP_WAIT_SECONDS": "1",
