@@ -56,10 +56,7 @@ _AS_READER = {
     "fc50d02a-849f-41fb-8af1-0a5216103269",  # subscriptions
 }
 
-REACH_HELP = (
-    "triage tries again by itself. If it lasts, check azure_devops.url, the proxy in between and "
-    "https://status.dev.azure.com."
-)
+REACH_HELP = "If it lasts, check azure_devops.url, the proxy in between and https://status.dev.azure.com."
 
 
 class FieldRefused(JobError):  # noqa: N818 - what happened, as the other answers
