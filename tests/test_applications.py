@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from tests import findings
 from tests.link import played
 from tests.test_cli import triage
-from triage import azdo, config, jobs, tell, worker
+from triage import azdo, config, diagnosis, jobs, tell
 from triage.azdo.graph import Application, Secret
 from triage.domain import Verdict
 from triage.renewal import registration
@@ -59,9 +59,9 @@ class Stage:
     def register(self) -> None:
         self.authority.graph.register(self.app)
 
-    def warnings(self, known: worker.Knowledge | None = None) -> tuple[str, ...]:
+    def warnings(self, known: diagnosis.Knowledge | None = None) -> tuple[str, ...]:
         door = azdo.account(self.settings.azure_devops).door()
-        finding = played.conclude(door, known or worker.knowledge(self.settings), self.ref)
+        finding = played.conclude(door, known or diagnosis.knowledge(self.settings), self.ref)
         return finding.recipe.warnings
 
 
@@ -124,9 +124,9 @@ def test_a_newer_password_that_is_valid_means_that_nothing_has_to_be_created(
     stage.endpoint |= {"modifiedBy": stage.endpoint["createdBy"], "createdBy": left}
     stage.secret(LAST_YEAR, ENDED)
     stage.secret(NOW - timedelta(days=10), NEXT_YEAR)
-    door, known = azdo.account(stage.settings.azure_devops).door(), worker.knowledge(stage.settings)
+    door, known = azdo.account(stage.settings.azure_devops).door(), diagnosis.knowledge(stage.settings)
     known = replace(known, policy=replace(known.policy, group_wait=timedelta(0)))
-    worker.triage(door, engine, known, door.run(stage.ref))
+    diagnosis.triage(door, engine, known, door.run(stage.ref))
     job = jobs.claim(engine, "one")
     assert job is not None
     tell.incident(door, engine, known.policy, "http://127.0.0.1:8080", job)
@@ -212,7 +212,7 @@ def test_what_another_tenant_may_have_is_not_called_deleted(stage: Stage) -> Non
 
 def test_a_storm_asks_once(stage: Stage) -> None:
     stage.register()
-    known = worker.knowledge(stage.settings)
+    known = diagnosis.knowledge(stage.settings)
     for _ in range(5):
         assert any("has none in Entra" in each for each in stage.warnings(known))
     assert stage.authority.graph.asked == [stage.app]
@@ -221,7 +221,7 @@ def test_a_storm_asks_once(stage: Stage) -> None:
 @pytest.mark.parametrize("how", ["not permitted", "refused", "busy", "away", "hangs"])
 def test_graph_that_says_nothing_neither_delays_nor_fails_a_finding(stage: Stage, how: str) -> None:
     stage.register()
-    without = replace(worker.knowledge(stage.settings), applications=None)
+    without = replace(diagnosis.knowledge(stage.settings), applications=None)
     usual = stage.warnings(without)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         if how == "not permitted":
@@ -234,7 +234,7 @@ def test_graph_that_says_nothing_neither_delays_nor_fails_a_finding(stage: Stage
         else:
             port = silent.getsockname()[1] if how == "hangs" else 1
             stage.settings.expiry.graph_url = f"https://localhost:{port}"
-        known = worker.knowledge(stage.settings)
+        known = diagnosis.knowledge(stage.settings)
         if known.applications:
             known.applications._patience = 0.5
         begun = time.monotonic()
@@ -250,7 +250,7 @@ def test_a_personal_access_token_asks_nobody(stage: Stage) -> None:
         azure_devops={"url": stage.organisation.url, "token": "played"},
         expiry={"graph": True, "graph_url": stage.authority.url},
     )
-    assert worker.knowledge(settings).applications is None
+    assert diagnosis.knowledge(settings).applications is None
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from sqlmodel import Session, select
 from tests import findings
 from tests.publish.conftest import Stage, process, stage
 from tests.publish.test_mend import FAILED, LATER, PROMPT, broke, look, said, the_incident, the_item, used
-from triage import azdo, config, db, faultpoint, jobs, mend, owner, plan, renewal, worker
+from triage import azdo, config, db, diagnosis, faultpoint, jobs, mend, owner, plan, renewal, worker
 from triage.sandbox import security
 from triage.sandbox.organisation import Fault, wire_time
 from triage.sandbox.tokens import Token
@@ -118,7 +118,7 @@ def receive(stage: Stage, engine: Engine, body: bytes) -> dict[str, str]:
 def work(stage: Stage, engine: Engine, policy: plan.Policy | None = None) -> db.Job:
     """Let a worker do the one job that waits, and return it."""
     settings = settings_of(stage)
-    known = worker.Knowledge(
+    known = diagnosis.Knowledge(
         pack=cast("match.Pack", None),  # no log is read
         recipes=renewal.load(),
         owners=None,

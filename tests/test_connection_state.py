@@ -15,7 +15,7 @@ from triage.sandbox.server import serve
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from triage import worker
+    from triage import diagnosis
     from triage.domain import Finding
     from triage.sandbox.server import Played
 
@@ -27,7 +27,7 @@ LATER = "2099-01-02T03:04:05Z"
 @dataclass
 class Stage:
     service: Played
-    known: worker.Knowledge
+    known: diagnosis.Knowledge
 
     def find(
         self,

@@ -15,7 +15,7 @@ from sqlmodel import Session, select
 
 from tests.databases import rows
 from tests.test_cli import triage
-from triage import azdo, config, db, ending, jobs, owner, plan, renewal, worker
+from triage import azdo, config, db, diagnosis, ending, jobs, owner, plan, renewal, worker
 from triage.errors import RetryLater, UsageError
 from triage.sandbox import entra, server
 from triage.sandbox.organisation import Fault, Organisation, wire_time
@@ -101,8 +101,8 @@ def use(project: Project, endpoint: dict[str, Any], *, days_ago: float, pipeline
     )
 
 
-def knowledge(settings: config.Settings) -> worker.Knowledge:
-    return worker.Knowledge(
+def knowledge(settings: config.Settings) -> diagnosis.Knowledge:
+    return diagnosis.Knowledge(
         pack=cast("match.Pack", None),  # no log is read
         recipes=renewal.load(),
         owners=None,

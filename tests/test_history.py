@@ -13,7 +13,7 @@ from sqlmodel import Session, SQLModel, col, func, select, update
 
 from tests import findings
 from tests.bench import history as long_history
-from triage import config, db, history, jobs, plan, publish, record, service, worker
+from triage import config, db, diagnosis, history, jobs, plan, publish, record, service, worker
 from triage.db import Delivery, Effect, FindingRow, Incident, Job, TriagedRun
 from triage.domain import RunRef
 from triage.errors import UsageError
@@ -201,7 +201,7 @@ def test_a_worker_forgets_by_itself(engine: Engine, days: int, outcomes: list[st
     settings = config.load(
         azure_devops={"url": "http://127.0.0.1:1/contoso", "token": "t"}, history={"keep_days": days}
     )
-    mate = worker.Worker(settings, engine, worker.knowledge(settings), threading.Event())
+    mate = worker.Worker(settings, engine, diagnosis.knowledge(settings), threading.Event())
     door = mate.account.door()
     for _ in range(2):
         mate.next_rounds = 0.0

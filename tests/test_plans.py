@@ -14,7 +14,7 @@ from sqlmodel import Session, select, update
 
 from tests.bench import history
 from tests.storms import stage
-from triage import azdo, config, db, jobs, record, watch, worker
+from triage import azdo, config, db, diagnosis, jobs, record, watch, worker
 from triage import history as remembered
 from triage.db import Incident, Job
 from triage.domain import RunRef
@@ -133,7 +133,7 @@ def test_a_run_is_triaged_told_of_and_closed_without_reading_a_whole_history(
             azure_devops={"url": played.url, "token": stage.TOKEN},
             policy={"settle_seconds": 0, "group_wait_seconds": 0, "group_interval_seconds": 0},
         )
-        mate = worker.Worker(settings, engine, worker.knowledge(settings), threading.Event())
+        mate = worker.Worker(settings, engine, diagnosis.knowledge(settings), threading.Event())
         door = azdo.connect(played.url, stage.TOKEN)
 
         def work() -> None:

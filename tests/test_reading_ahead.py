@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.storms import stage
-from triage import azdo, config, jobs, worker
+from triage import azdo, config, diagnosis, jobs, worker
 from triage.intake.deliveries import Keeper
 from triage.sandbox.organisation import Organisation
 from triage.sandbox.server import serve
@@ -30,7 +30,7 @@ def test_the_runs_of_each_project_are_read_in_one_request(engine: Engine, projec
         keeper = Keeper(engine)
         for body in (body for each in told for body in each):
             keeper.store(body, played.url)
-        mate = worker.Worker(settings, engine, worker.knowledge(settings), threading.Event())
+        mate = worker.Worker(settings, engine, diagnosis.knowledge(settings), threading.Event())
         door = azdo.connect(played.url, stage.TOKEN)
         taken = []
         while (job := jobs.claim(engine, mate.id)) is not None:

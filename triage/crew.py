@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from triage import db, jobs, own_log, worker
+from triage import db, diagnosis, jobs, own_log, worker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -154,7 +154,7 @@ def _work(settings: Settings, name: str, begun: Any) -> None:
 
     threading.Thread(target=watch, name="triage-parent", daemon=True).start()
     engine = db.open_engine(settings.database.url)
-    mate = worker.Worker(settings, engine, worker.knowledge(settings), done, name=name)
+    mate = worker.Worker(settings, engine, diagnosis.knowledge(settings), done, name=name)
 
     def on_job(running: bool) -> None:  # noqa: FBT001 - tells the beginning from the end
         begun.value = time.monotonic() if running else 0.0

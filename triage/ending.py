@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from triage.azdo import Account, Door
     from triage.config import Settings
     from triage.db import Job
+    from triage.diagnosis import Knowledge
     from triage.inventory import Held, Own, Seen
-    from triage.worker import Knowledge
 
 
 _ASKED_AT_ONCE = 200  # connections of which a round asks who uses them, beside those that end soon

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from rich.console import Console
 from rich.markup import escape
 
-from triage import azdo, config, db, impact, plan, publish, renewal, worker
+from triage import azdo, config, db, diagnosis, impact, plan, publish, renewal
 from triage.azdo import sign_in, urls
 from triage.errors import UsageError
 
@@ -36,8 +36,8 @@ def run(run_url: str, *, form: Literal["text", "json"], token: str | None, rules
         token or sign_in.from_settings(section),
         extra_hosts=section.extra_hosts,
     )
-    known = worker.knowledge(settings)
-    concluded = worker.conclude(door, known, door.parse_run_url(run_url))
+    known = diagnosis.knowledge(settings)
+    concluded = diagnosis.conclude(door, known, door.parse_run_url(run_url))
     story = {
         "run": {
             "url": concluded.run.url,
@@ -55,7 +55,7 @@ def run(run_url: str, *, form: Literal["text", "json"], token: str | None, rules
         _tell(story)
 
 
-def _finding(door: azdo.Door, known: worker.Knowledge, found: Finding) -> dict[str, Any]:
+def _finding(door: azdo.Door, known: diagnosis.Knowledge, found: Finding) -> dict[str, Any]:
     idle = plan.actionable(found, known.policy)
     key = plan.incident_key(found)
     first = plan.News(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
-from triage import azdo, config, crew, db, web, worker
+from triage import azdo, config, crew, db, diagnosis, web, worker
 from triage import sweep as sweeping
 from triage.errors import UsageError
 from triage.intake.bus import Bus, require_usable
@@ -115,12 +115,12 @@ def sweep(settings: config.Settings, age: timedelta, projects: Sequence[str]) ->
     return str(found)
 
 
-def _ready(settings: config.Settings) -> worker.Knowledge:
+def _ready(settings: config.Settings) -> diagnosis.Knowledge:
     """Check every setting before anything starts. Raises UsageError or RulePackError."""
     config.require_organization(settings)
     require_usable(settings)
     azdo.account(settings.azure_devops).door()  # sends nothing; refuses what is no organisation
-    return worker.knowledge(settings)
+    return diagnosis.knowledge(settings)
 
 
 def _forward(bus: Bus) -> Callable[[bytes], bool] | None:

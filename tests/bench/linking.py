@@ -21,7 +21,7 @@ from triage.sandbox.organisation import Organisation
 from triage.sandbox.server import serve
 
 if TYPE_CHECKING:
-    from triage import worker
+    from triage import diagnosis
     from triage.domain import Attribution
     from triage.sandbox.server import Played
 
@@ -67,7 +67,7 @@ def main(*, listed: bool) -> int:
     return 0 if good and cheap else 1
 
 
-def _measure(service: Played, door: azdo.Door, known: worker.Knowledge, case: played.Case) -> Result:
+def _measure(service: Played, door: azdo.Door, known: diagnosis.Knowledge, case: played.Case) -> Result:
     asked = service.organisation.calls
     played.set_up(service.organisation, case)
     before = asked.copy()

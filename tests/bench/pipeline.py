@@ -31,7 +31,7 @@ from tests import hook, postgres
 from tests.bench import report
 from tests.bench.report import Row, tell
 from tests.storms import checks, stage
-from triage import azdo, config, db, jobs, match, worker
+from triage import azdo, config, db, diagnosis, jobs, match, worker
 from triage.azdo import transport, wire
 from triage.db import Job
 from triage.intake.deliveries import Keeper
@@ -149,7 +149,7 @@ def _ready(
         hook={"password": hook.PASSWORD},
         policy={"settle_seconds": 0, "group_wait_seconds": 3600, "group_interval_seconds": 3600},
     )
-    mate = worker.Worker(settings, engine, worker.knowledge(settings), threading.Event(), name="bench")
+    mate = worker.Worker(settings, engine, diagnosis.knowledge(settings), threading.Event(), name="bench")
     door = azdo.connect(played.url, stage.TOKEN)
     keeper = Keeper(engine)
     for part in (warming + bodies[:known], bodies[known:]):

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from triage import config, worker
+from triage import config, diagnosis
 from triage.domain import RunRef
 from triage.link import task_inputs
 from triage.sandbox.wire import stamp
@@ -119,9 +119,9 @@ def load() -> list[Case]:
     ]
 
 
-def knowledge() -> worker.Knowledge:
+def knowledge() -> diagnosis.Knowledge:
     """Return the rules and recipes as triage has them, without an owners file."""
-    return worker.knowledge(config.load())
+    return diagnosis.knowledge(config.load())
 
 
 def set_up(organisation: Organisation, case: Case) -> Project:
@@ -157,9 +157,9 @@ def set_up(organisation: Organisation, case: Case) -> Project:
     return project
 
 
-def conclude(door: azdo.Door, known: worker.Knowledge, ref: RunRef) -> Finding:
+def conclude(door: azdo.Door, known: diagnosis.Knowledge, ref: RunRef) -> Finding:
     """Return what triage finds in a run of a case."""
-    (finding,) = worker.conclude(door, known, ref).findings
+    (finding,) = diagnosis.conclude(door, known, ref).findings
     return finding
 
 

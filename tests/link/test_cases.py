@@ -14,14 +14,14 @@ from triage.sandbox.server import serve
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from triage import worker
+    from triage import diagnosis
     from triage.sandbox.server import Played
 
 CASES = played.load()
 
 
 @pytest.fixture(scope="module")
-def known() -> worker.Knowledge:
+def known() -> diagnosis.Knowledge:
     return played.knowledge()
 
 
@@ -44,7 +44,7 @@ def test_there_are_sixty_cases_half_of_them_with_several_connections_that_fit() 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_the_connection_of(
-    service: Played, door: azdo.Door, known: worker.Knowledge, case: played.Case
+    service: Played, door: azdo.Door, known: diagnosis.Knowledge, case: played.Case
 ) -> None:
     organisation = service.organisation
     played.set_up(organisation, case)

@@ -36,7 +36,7 @@ from triage import db
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from triage.worker import Knowledge
+    from triage.diagnosis import Knowledge
 
 
 _TRIALS_IN_LANE = 8  # at least, as setting one up takes a second

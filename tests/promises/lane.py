@@ -17,7 +17,7 @@ from sqlmodel import Session, col, func, select, update
 from tests import hook
 from tests.promises import played
 from tests.promises.forked import Beside, Child, fork
-from triage import azdo, config, db, faultpoint, jobs, plan, worker
+from triage import azdo, config, db, diagnosis, faultpoint, jobs, plan, worker
 from triage.db import Effect, Job
 from triage.intake import deliveries
 
@@ -67,7 +67,7 @@ class Lane:
         self,
         name: str,
         url: str,
-        knowledge: worker.Knowledge,
+        knowledge: diagnosis.Knowledge,
         *,
         settle_seconds: float,
         server: postgres.Server | None = None,
@@ -77,7 +77,7 @@ class Lane:
         self.played = Beside(played.serving)
         self.settings = settings(self.played.address, url, settle_seconds=settle_seconds)
         policy = plan.Policy.from_settings(self.settings.policy, self.settings.after_renewal)
-        self.knowledge = worker.Knowledge(
+        self.knowledge = diagnosis.Knowledge(
             knowledge.pack,
             knowledge.recipes,
             knowledge.owners,
@@ -237,8 +237,8 @@ def settings(
     )
 
 
-def knowledge() -> worker.Knowledge:
+def knowledge() -> diagnosis.Knowledge:
     """Read what triage knows, once for all forks."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     os.environ["TRIAGE_CONFIG"] = os.devnull
-    return worker.knowledge(settings("http://127.0.0.1:1/contoso", "sqlite://"))
+    return diagnosis.knowledge(settings("http://127.0.0.1:1/contoso", "sqlite://"))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import text
 from sqlmodel import Session, SQLModel, col, select, update
 
-from triage import azdo, config, db, jobs, throttle, worker
+from triage import azdo, config, db, diagnosis, jobs, throttle, worker
 from triage.db import Job
 from triage.domain import RunRef
 from triage.sandbox import server, stories, turnstile
@@ -188,7 +188,7 @@ class Stage:
             },
             rules={},
         )
-        self.known = worker.knowledge(self.settings)
+        self.known = diagnosis.knowledge(self.settings)
         self.template = folder / "template.db"
         engine = db.open_engine(f"sqlite:///{self.template}")
         db.migrate(engine)
