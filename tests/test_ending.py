@@ -176,6 +176,7 @@ def test_a_worker_looks_by_itself_once_in_a_period(
 ) -> None:
     add(shop(organisation), organisation, "prod-arm", days=20)
     settings.sweep.every_seconds = settings.watch.every_seconds = settings.after_renewal.every_seconds = 0
+    settings.history.keep_days = 0
     one = worker.Worker(settings, engine, knowledge(settings), threading.Event())
     for _ in range(2):
         one.next_rounds = 0.0
