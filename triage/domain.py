@@ -175,6 +175,7 @@ class TimelineRecord:
     task: Task | None = None
     issues: tuple[Issue, ...] = ()
     error_count: int = 0
+    finished_at: datetime | None = None  # of a release's task it is not read
 
 
 @dataclass(frozen=True)
@@ -341,6 +342,13 @@ class Finding:
     def match(self) -> Match:
         """Return the match that decided."""
         return self.evidence.match
+
+    @property
+    def failed_at(self) -> datetime | None:
+        """Return when the step had failed: a run may go on for hours after that."""
+        step = self.evidence.record.finished_at if self.evidence.record else None
+        began = self.run.started_at
+        return step if step and not (began and step < began) else self.run.finished_at
 
     @property
     def connection(self) -> Connection | None:

@@ -68,8 +68,8 @@ def _finding(
         held = select(Incident).where(Incident.key == plan.incident_key(found)).with_for_update()
         incident = session.exec(held).first()
         if incident is None:
-            over = _lately_closed(session, tag, found.run, policy)
-            if over is not None and _failed_before(found.run, over):
+            over = _lately_closed(session, tag, found, policy)
+            if over is not None and _failed_before(found, over):
                 _join_closed(session, over, _finding_row(found, run_row, over.id))
                 return
             incident = _incident(found, tag=tag, title=title) if over is None else over
@@ -420,7 +420,7 @@ def _has_item(session: Session, row: Incident) -> bool:
     return session.exec(filed.limit(1)).first() is not None
 
 
-def _lately_closed(session: Session, tag: str, seen: Run, policy: plan.Policy) -> Incident | None:
+def _lately_closed(session: Session, tag: str, found: Finding, policy: plan.Policy) -> Incident | None:
     """Return the incident of a credential that a run failed of soon after it was over, its row held."""
     query = (
         select(Incident)
@@ -429,22 +429,22 @@ def _lately_closed(session: Session, tag: str, seen: Run, policy: plan.Policy) -
         .with_for_update()
     )
     over = session.exec(query.limit(1)).first()
-    return over if over is not None and _since(seen, over) <= policy.reopen_within else None
+    return over if over is not None and _since(found, over) <= policy.reopen_within else None
 
 
-def _since(seen: Run, over: Incident) -> timedelta:
-    """Return for how long a credential had worked when a run failed: by Azure DevOps' clock where that tells.
+def _since(found: Finding, over: Incident) -> timedelta:
+    """Return for how long a credential had worked when a step failed, by Azure DevOps' clock where it tells.
 
     triage may notice both ends of that time late.
     """
-    if over.worked_at is not None and seen.finished_at is not None:
-        return seen.finished_at - over.worked_at
+    if over.worked_at is not None and found.failed_at is not None:
+        return found.failed_at - over.worked_at
     return now() - (over.closed_at or now())
 
 
-def _failed_before(seen: Run, over: Incident) -> bool:
-    """Return whether a run that is only read now had ended before the credential worked again."""
-    return seen.finished_at is not None and over.worked_at is not None and seen.finished_at <= over.worked_at
+def _failed_before(found: Finding, over: Incident) -> bool:
+    """Return whether a step of which triage only reads now had failed before the credential worked again."""
+    return found.failed_at is not None and over.worked_at is not None and found.failed_at <= over.worked_at
 
 
 def _join_closed(session: Session, over: Incident, row: FindingRow) -> None:

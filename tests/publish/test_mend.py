@@ -253,6 +253,25 @@ def test_a_run_that_is_read_only_after_the_renewal_opens_nothing_again(engine: E
     assert the_item(stage)["fields"]["System.State"] == "Closed"
 
 
+@pytest.mark.parametrize(
+    ("failed", "state"), [(LATER - timedelta(minutes=5), "closed"), (LATER + timedelta(minutes=5), "open")]
+)
+def test_what_counts_is_when_the_step_failed_however_long_its_run_went_on(
+    engine: Engine, stage: Stage, failed: datetime, state: str
+) -> None:
+    broke(engine, stage, stage.finding())
+    used(stage, LATER)
+    look(engine, stage)
+    told = stage.finding(findings.run(42, started_at=FAILED, finished_at=LATER + timedelta(hours=3)))
+    assert told.evidence.record is not None
+    step = replace(told.evidence.record, finished_at=failed)
+    told = replace(told, evidence=replace(told.evidence, record=step))
+    tag = plan.incident_tag(stage.organisation.url, plan.incident_key(told))
+    record.finding(engine, told, tag=tag, title="", fingerprint="", policy=PROMPT)
+    incident = the_incident(engine)
+    assert (incident.state, incident.run_count) == (state, 2)
+
+
 def test_the_same_run_run_again_and_failing_again_opens_its_item_again(engine: Engine, stage: Stage) -> None:
     broke(engine, stage, stage.finding())
     used(stage, LATER)

@@ -79,6 +79,7 @@ def record(body: Any) -> TimelineRecord:
         task=Task(text(task, "id"), text(task, "name"), text(task, "version")) if task else None,
         issues=tuple(_issue(each) for each in items(body, "issues")),
         error_count=whole(body, "errorCount") or 0,
+        finished_at=moment(text(body, "finishTime")),
     )
 
 
