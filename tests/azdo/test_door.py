@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
@@ -70,6 +71,19 @@ def test_the_timeline_is_that_of_the_last_attempt(door: azdo.Door) -> None:
     assert record.task is not None
     assert str(record.task) == "AzureCLI@2"
     assert len(record.issues) == 10
+
+
+@pytest.mark.parametrize(
+    ("said", "read"),
+    [("2026-11-21T03:11:02.1234567Z", datetime(2026, 11, 21, 3, 11, 2, 123456, UTC)), (None, None)],
+)
+def test_a_record_says_when_it_ended(
+    door: azdo.Door, shop: Project, said: str | None, read: datetime | None
+) -> None:
+    for timeline in shop.timelines[RUN].values():
+        for record in timeline["records"]:
+            record["finishTime"] = said
+    assert [record.finished_at for record in door.timeline(REF)] == [read]
 
 
 def test_a_run_without_jobs_has_an_empty_timeline(door: azdo.Door, shop: Project) -> None:
