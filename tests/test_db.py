@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from datetime import datetime, timedelta, timezone
@@ -14,9 +16,10 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import inspect, text
+from sqlalchemy import event, inspect, text
 from sqlmodel import Session, SQLModel, select
 
+from tests.promises.forked import fork
 from triage import db
 from triage.db import Delivery, Incident
 from triage.errors import UsageError
@@ -81,6 +84,32 @@ def test_processes_that_start_at_once_migrate_once(empty_database_url: str) -> N
     with engine.connect() as connection:
         assert connection.execute(text("SELECT count(*) FROM alembic_version")).scalar_one() == 1
     engine.dispose()
+
+
+def test_what_is_killed_half_way_is_migrated_by_the_next(empty_database_url: str, empty: Engine) -> None:
+    """Killed before a statement: each time a later one, until a migration gets to its end."""
+
+    def killed(_: object, before: int) -> None:
+        engine, seen = db.open_engine(empty_database_url), 0
+
+        def count(*_: object) -> None:
+            nonlocal seen
+            seen += 1
+            if seen == before:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        event.listen(engine, "before_cursor_execute", count)
+        db.migrate(engine)
+
+    deaths = 0
+    for before in range(1, 1000, 13):
+        if not fork(killed, before).end().was_killed:
+            break
+        deaths += 1
+        assert set(inspect(empty).get_table_names()) <= {"alembic_version"}, "all of it or nothing"
+    assert deaths >= 5
+    with empty.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), SQLModel.metadata) == []
 
 
 def test_every_migration_can_be_undone_and_done_again(empty: Engine) -> None:
