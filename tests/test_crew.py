@@ -114,6 +114,17 @@ def test_told_to_stop_a_worker_finishes_its_job(stage: Stage) -> None:
     assert stage.jobs()[0].state == jobs.State.COMPLETED
 
 
+def test_workers_of_two_crews_that_start_together_have_names_of_their_own(stage: Stage) -> None:
+    """By its name the jobs of a worker that is gone are let go; replicas often have the same process ids."""
+    places = [crew._Crew(stage.settings, stage.engine).places[0] for _ in range(2)]
+    for place in places:
+        place.start()
+    names = {place.name for place in places}
+    for place in places:
+        place.end("the test is over")
+    assert len(names) == 2
+
+
 def _children() -> list[int]:
     """Return the worker processes there are."""
     return [child.pid for child in multiprocessing.active_children() if child.pid is not None]

@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 import time
+import uuid
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,7 +62,8 @@ class _Place:
 
     def start(self) -> None:
         """Start a process in this place."""
-        self.name = f"worker-{os.getpid()}-{self.number}-{int(time.time())}"
+        # Replicas that start together have the same process ids, each in a container of its own.
+        self.name = f"worker-{os.getpid()}-{self.number}-{uuid.uuid4().hex[:12]}"
         self.begun.value = 0.0
         arguments = (self.crew.settings, self.name, self.begun)
         self.process = self.crew.context.Process(target=_work, args=arguments, name=self.name, daemon=True)
