@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -9,6 +11,7 @@ import pytest
 from sqlmodel import Session, select
 
 from triage import azdo, db, jobs, sweep
+from triage.azdo.limits import Limits
 from triage.db import Cursor, Delivery, Job
 from triage.domain import RunRef
 from triage.errors import RetryLater, UsageError
@@ -57,6 +60,11 @@ def swept(
 def queued(engine: Engine) -> set[int | None]:
     with Session(engine) as session:
         return set(session.exec(select(Job.run_id)))
+
+
+def listed(organisation: Organisation) -> list[str]:
+    """Return the requests in which runs were listed."""
+    return [path for _, path in organisation.asked if path.lower().endswith("/_apis/build/builds")]
 
 
 def test_only_failed_runs_are_queued_and_only_once(organisation: Organisation, engine: Engine) -> None:
@@ -133,3 +141,72 @@ def test_what_no_event_told_of_is_shown_among_the_events(organisation: Organisat
     with Session(engine) as session:
         (row,) = session.exec(select(Delivery))
     assert (row.source, row.outcome, row.reason) == ("sweep", "queued", "No event told of this run.")
+
+
+def test_one_project_that_cannot_be_swept_holds_up_no_other(
+    organisation: Organisation, engine: Engine
+) -> None:
+    shop, bank = organisation.projects.values()
+    ran(bank, 51, minutes=60)
+    organisation.faults.append(Fault("GET", f"{shop.id}/_apis/build/builds", times=99, status=500))
+    with pytest.raises(RetryLater, match="Shop"):
+        swept(organisation, engine)
+    assert queued(engine) == {51}
+
+
+def test_while_azure_devops_is_away_no_project_after_another_is_tried(
+    organisation: Organisation, engine: Engine
+) -> None:
+    for number in range(8):
+        organisation.add_project(f"Further {number}")
+    organisation.faults.append(Fault("GET", "_apis/build/builds", times=99, status=500))
+    with pytest.raises(RetryLater):
+        swept(organisation, engine)
+    assert len(listed(organisation)) == Limits().outage_failures
+
+
+def test_who_was_not_swept_longest_is_swept_first(organisation: Organisation, engine: Engine) -> None:
+    shop, bank = organisation.projects.values()
+    organisation.faults.append(Fault("GET", f"{bank.id}/_apis/build/builds", status=500))
+    with pytest.raises(RetryLater):
+        swept(organisation, engine)
+    organisation.asked.clear()
+    swept(organisation, engine)
+    assert [shop.id in path for path in listed(organisation)] == [False, False, True, True]
+
+
+def test_a_machine_whose_clock_is_hours_off_leaves_no_run_out(
+    organisation: Organisation, engine: Engine, database_url: str
+) -> None:
+    shop = next(iter(organisation.projects.values()))
+    for number, hours in enumerate((-2, 2), start=41):
+        told = subprocess.run(
+            [
+                sys.executable,
+                "-W",
+                "ignore",
+                "-c",
+                _SWEPT_ELSEWHERE,
+                str(hours),
+                database_url,
+                organisation.url,
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert told.returncode == 0, told.stderr
+        ran(shop, number, minutes=4)
+        assert swept(organisation, engine).missed == 1, f"after one that was {hours} h ahead"
+
+
+_SWEPT_ELSEWHERE = """
+import sys
+from datetime import timedelta
+from tests.elsewhere import shift
+shift(float(sys.argv[1]))
+from triage import azdo, db, sweep
+door = azdo.connect(sys.argv[3], "played")
+minute = timedelta(minutes=1)
+sweep.sweep(door, db.open_engine(sys.argv[2]), first=60 * minute, grace=3 * minute)
+"""

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import structlog
 from sqlalchemy.exc import IntegrityError
-from sqlmodel import Session
+from sqlmodel import Session, select
 
 from triage import jobs
-from triage.db import Cursor, Delivery, now
-from triage.errors import AccessRefused, Cancel, UsageError
+from triage.db import Cursor, Delivery, present, reader
+from triage.errors import AccessRefused, Cancel, RetryLater, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime
 
     from sqlalchemy.engine import Engine
 
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 _OVERLAP = timedelta(minutes=10)  # a run may be listed after others that ended later
+_NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -68,13 +68,17 @@ def sweep(
     """Queue each project's failed runs since its last sweep, or since a time; `first` goes for a new project.
 
     A run that ended within `grace` is left for its event. A project's cursor is kept after its runs
-    are, so that what a crash cuts off is swept again. Raises UsageError for a project that is not there.
+    are, so that what a crash cuts off is swept again. Raises UsageError for a project that is not there,
+    RetryLater when some could not be swept now; the others were.
     """
-    until = now() - grace
+    until = _present(engine) - grace
     failed = missed = refused = 0
+    faults: list[str] = []
+    cursors = _cursors(engine)
     projects = _chosen(door.projects(), only)
-    for project_id, name in projects:
-        begin = since or _cursor(engine, project_id) or until - first
+    # Those longest not swept first: a sweep that is cut off does not leave out the same ones each time.
+    for project_id, name in sorted(projects, key=lambda each: cursors.get(each[0], _NEVER)):
+        begin = since or cursors.get(project_id) or until - first
         try:
             for run in door.failed_runs(project_id, begin - _OVERLAP, until):
                 failed += 1
@@ -86,7 +90,16 @@ def sweep(
             refused += 1
             log.warning("a project may not be swept", project=name, reason=str(refusal))
             continue
+        except RetryLater as fault:
+            if door.gate.closed_for()[0] > 0:  # Azure DevOps itself is away
+                raise
+            faults.append(f"{name}: {fault}")
+            log.warning("a project could not be swept; the others are", project=name, reason=str(fault))
+            continue
         _keep(engine, project_id, until)
+    if faults:
+        more = f" (and {len(faults) - 1} more)" if faults[1:] else ""
+        raise RetryLater(f"A project could not be swept: {faults[0]}{more}")
     if projects and refused == len(projects):
         raise AccessRefused("Azure DevOps lets triage sweep no project. It needs Build (read) in each.")
     return Swept(len(projects), failed, missed, refused)
@@ -106,10 +119,17 @@ def _chosen(projects: Sequence[tuple[str, str]], only: Sequence[str]) -> list[tu
     return [spelt[name.lower()] for name in only]
 
 
-def _cursor(engine: Engine, project_id: str) -> datetime | None:
-    with Session(engine) as session:
-        row = session.get(Cursor, project_id)
-        return row.swept_until if row else None
+def _present(engine: Engine) -> datetime:
+    """Return the present by the database's clock: another machine goes on where this one ends."""
+    with Session(reader(engine)) as session:
+        moment: datetime = session.exec(select(present())).one()
+    return moment
+
+
+def _cursors(engine: Engine) -> dict[str, datetime]:
+    """Return how far each project has been swept."""
+    with Session(reader(engine)) as session:
+        return {row.project_id: row.swept_until for row in session.exec(select(Cursor))}
 
 
 def _keep(engine: Engine, project_id: str, until: datetime) -> None:
