@@ -268,6 +268,13 @@ def test_waits_double_up_to_a_cap() -> None:
     assert timedelta(hours=24).total_seconds() < sum(waits) < timedelta(hours=48).total_seconds()
 
 
+def test_periodic_work_that_failed_for_long_is_soon_done_once_it_can_be(engine: Engine) -> None:
+    assert jobs.put_round(engine, jobs.Kind.SWEEP, 300)
+    change(engine, attempts=jobs.MAX_ATTEMPTS - 2)
+    assert jobs.retry(engine, claimed(engine), "no right to read builds")
+    assert stored(engine).available_at < db.now() + timedelta(minutes=15)
+
+
 def test_waits_are_spread() -> None:
     assert len({jobs.backoff_seconds(3) for _ in range(20)}) > 1
 

@@ -27,6 +27,7 @@ MAX_ATTEMPTS = 20  # with the backoff below: about a day and a half
 MAX_CRASHES = 5
 _CRASH_SECONDS = 2.0  # wait after a second crash; doubled by each further one
 _BACKOFF_SECONDS, _BACKOFF_MAX_SECONDS = 5.0, 4 * 3600.0
+_ROUND_BACKOFF_MAX_SECONDS = 600.0  # nobody else looks, and while one waits no other is put
 
 
 class Kind(StrEnum):
@@ -42,6 +43,9 @@ class Kind(StrEnum):
     WATCH = "watch"  # whether Azure DevOps still tells us
     EXPIRY = "expiry"  # credentials that will end soon
     FORGET = "forget"  # what ended longer ago than is kept
+
+
+_FREQUENT = (Kind.MEND, Kind.SWEEP, Kind.WATCH)  # rounds, as a rule
 
 
 class State(StrEnum):
@@ -234,7 +238,10 @@ def retry(engine: Engine, job: Job, error: str) -> bool:
     attempts = job.attempts + 1
     if attempts >= MAX_ATTEMPTS:
         return _finish(engine, job, State.DISCARDED, attempts=attempts, error=error)
-    return _later(engine, job, backoff_seconds(attempts), attempts=attempts, error=error)
+    wait = backoff_seconds(attempts)
+    if job.kind in _FREQUENT:
+        wait = min(wait, _ROUND_BACKOFF_MAX_SECONDS)
+    return _later(engine, job, wait, attempts=attempts, error=error)
 
 
 def backoff_seconds(attempts: int) -> float:
