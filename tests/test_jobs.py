@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlmodel import Session, col, select, update
 
-from triage import db, jobs
+from triage import config, db, diagnosis, jobs, worker
 from triage.db import Job
 from triage.domain import RunRef
 from triage.jobs import State
@@ -340,3 +340,26 @@ def test_exactly_the_finished_states_have_an_end(engine: Engine) -> None:
         ended = {job.state: job.finished_at is not None for job in session.exec(select(Job))}
     assert ended == {state: state in jobs.FINISHED for state in State if state != State.RUNNING}
     assert jobs.unfinished(engine) == 2
+
+
+def test_a_worker_whose_database_goes_away_during_a_job_is_at_none_afterwards(engine: Engine) -> None:
+    """Else it would be ended, long after, for a job that takes too long."""
+    settings = config.load(azure_devops={"url": "http://127.0.0.1:1/contoso", "token": "t"})
+    stopping, told = threading.Event(), []
+    mate = worker.Worker(settings, engine, diagnosis.knowledge(settings), stopping)
+    put(engine)
+
+    def on_job(running: bool) -> None:  # noqa: FBT001 - as it is called
+        told.append(running)
+        if not running:
+            stopping.set()
+        with engine.begin() as connection:
+            away = "job RENAME TO away" if running else "away RENAME TO job"
+            connection.exec_driver_sql(f"ALTER TABLE {away}")
+
+    mate.on_job = on_job
+    mate.next_rounds = float("inf")
+    mate.start()
+    mate.join(20)
+    stopping.set()
+    assert told == [True, False]

@@ -74,8 +74,10 @@ class Worker(threading.Thread):
                 job = jobs.claim(self.engine, self.id) if closed <= 0 else None
                 if job is not None:
                     self.on_job(True)
-                    self.handle(door, job)
-                    self.on_job(False)
+                    try:
+                        self.handle(door, job)
+                    finally:
+                        self.on_job(False)
             except Exception:  # a database that is away must not end the worker
                 log.exception("the database may be away; trying again", worker=self.id)
                 self.stopping.wait(_AWAY_SECONDS)
