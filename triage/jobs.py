@@ -280,16 +280,16 @@ def replay(engine: Engine, job_id: int) -> bool:
         return bool(done.rowcount)
 
 
-def beside(engine: Engine, job: Job, limit: int) -> list[int]:
-    """Return the runs of a job's project that come next, to be read in one request with it."""
+def beside(engine: Engine, job: Job, limit: int) -> dict[int, int]:
+    """Return the jobs of a job's project that come next, each with its run, to be read in one request."""
     with Session(reader(engine)) as session:
         query = (
-            select(Job.run_id)
+            select(Job.id, Job.run_id)
             .where(Job.project == job.project, Job.kind == Kind.BUILD, col(Job.state) == State.AVAILABLE)
             .order_by(col(Job.turn))
             .limit(limit)
         )
-        return [number for number in session.exec(query) if number is not None]
+        return {number: run for number, run in session.exec(query) if number is not None and run is not None}
 
 
 _ABOUT = {

@@ -183,22 +183,27 @@ class _Ahead:
         ref = _ref(job)
         oldest = time.monotonic() - _AHEAD_SECONDS
         self.read = {project: batch for project, batch in self.read.items() if batch.read_at > oldest}
-        if (batch := self.read.get(ref.project)) and (found := batch.runs.pop(str(ref), None)):
+        assert job.id is not None  # noqa: S101 - claimed
+        if (batch := self.read.get(ref.project)) and (found := batch.runs.pop(job.id, None)):
             return found
-        numbers = jobs.beside(self.engine, job, _AHEAD_MAX) if ref.kind == "build" else []
-        if not numbers:
+        beside = jobs.beside(self.engine, job, _AHEAD_MAX) if ref.kind == "build" else {}
+        if not beside:
             return door.run(ref)
-        runs = door.runs(ref.project, [ref.id, *numbers])
-        ended = {str(run.ref): run for run in runs if run.status == "completed"}
-        self.read[ref.project] = _Batch(ended, time.monotonic())
-        return ended.pop(str(ref), None) or door.run(ref)
+        runs = door.runs(ref.project, list(dict.fromkeys([ref.id, *beside.values()])))
+        ended = {run.ref.id: run for run in runs if run.status == "completed"}
+        ahead = {number: ended[run] for number, run in beside.items() if run in ended}
+        self.read[ref.project] = _Batch(ahead, time.monotonic())
+        return ended.get(ref.id) or door.run(ref)
 
 
 @dataclass(frozen=True)
 class _Batch:
-    """Runs that were read in one request and are still to be triaged, by their references."""
+    """Runs that were read in one request, by the jobs that waited then.
 
-    runs: dict[str, Run]
+    A run that ends again is another job's: it must not be taken for what it was before.
+    """
+
+    runs: dict[int, Run]
     read_at: float  # time.monotonic
 
 
