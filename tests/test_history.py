@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -144,6 +145,43 @@ def test_periodic_work_that_ended_well_is_forgotten_after_a_week(engine: Engine)
     with Session(engine) as session:
         kept = sorted(session.exec(select(Job.key)))
     assert kept == ["run@1", "sweep@2", "sweep@3"]
+
+
+def test_a_run_that_fails_again_while_it_is_forgotten_is_told_of(engine: Engine) -> None:
+    ref = RunRef(findings.PROJECT, 1)
+    found = findings.finding(of_run=findings.run(1))
+    record.run(engine, found.run, logs_read=1, conclusion="Nothing was found.")
+    with Session(engine) as session, session.begin():
+        session.exec(update(TriagedRun).values(triaged_at=LONG_AGO))
+    chosen, go_on = threading.Event(), threading.Event()
+
+    def pause(_c: object, _cursor: object, statement: str, *_: object) -> None:
+        if threading.current_thread().name == "forgetting" and statement.startswith("SELECT run.id"):
+            chosen.set()
+            go_on.wait(10)
+
+    def triage_again() -> None:
+        record.run(engine, found.run, logs_read=1, conclusion="An expired secret.")
+        record.finding(engine, found, tag="t", title="It expired", fingerprint="", policy=POLICY)
+
+    event.listen(engine, "after_cursor_execute", pause)
+    forgetting = threading.Thread(target=history.forget, args=(engine, KEEP), name="forgetting")
+    forgetting.start()
+    try:
+        assert chosen.wait(10)
+        with ThreadPoolExecutor(1) as pool:
+            triaging = pool.submit(triage_again)
+            wait([triaging], timeout=1)
+            go_on.set()
+            triaging.result()
+    finally:
+        go_on.set()
+        forgetting.join()
+        event.remove(engine, "after_cursor_execute", pause)
+    (number,) = incidents(engine)
+    found_news = record.news(engine, number or 0)
+    assert found_news is not None
+    assert [run.ref for run in found_news[1].runs] == [ref]
 
 
 def test_a_long_history_is_forgotten_little_by_little(engine: Engine) -> None:

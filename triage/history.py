@@ -103,7 +103,13 @@ def _runs(engine: Engine, before: datetime) -> int:
     """Delete some runs that no incident tells of any more, with what was found in them besides."""
     finding = aliased(FindingRow)
     told = select(finding.id).where(finding.run_row == TriagedRun.id, col(finding.incident_id).is_not(None))
-    some = select(TriagedRun.id).where(col(TriagedRun.triaged_at) < before, ~told.exists()).limit(_AT_ONCE)
+    # Held, so that nobody finds something in one meanwhile; that would be deleted with it.
+    some = (
+        select(TriagedRun.id)
+        .where(col(TriagedRun.triaged_at) < before, ~told.exists())
+        .limit(_AT_ONCE)
+        .with_for_update(skip_locked=True)
+    )
     with Session(engine) as session, session.begin():
         numbers = session.exec(some).all()
         session.exec(delete(FindingRow).where(col(FindingRow.run_row).in_(numbers)))
@@ -115,4 +121,5 @@ def _some(engine: Engine, table: type[SQLModel], condition: ColumnElement[bool])
     number = col(table.id)  # type: ignore[attr-defined]
     with Session(engine) as session, session.begin():
         some = select(number).where(condition).limit(_AT_ONCE)
-        return session.exec(delete(table).where(number.in_(some))).rowcount
+        # Said twice: what somebody has changed meanwhile is looked at again.
+        return session.exec(delete(table).where(number.in_(some), condition)).rowcount
