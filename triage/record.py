@@ -154,11 +154,11 @@ def _note(engine: Engine, found: Finding) -> None:
 def begin_telling(engine: Engine, incident_id: int, number: int) -> None:
     """Let findings that come from now on plan another telling than this one."""
     with Session(engine) as session, session.begin():
-        session.exec(
-            update(Incident)
-            .where(col(Incident.id) == incident_id, col(Incident.tellings) == number)
-            .values(tellings=number + 1)
-        )
+        # Held also by one that is tried again: it sees whether somebody is just ending the incident.
+        held = select(Incident).where(Incident.id == incident_id).with_for_update()
+        incident = session.exec(held).first()
+        if incident is not None and incident.tellings == number:
+            incident.tellings = number + 1
 
 
 def news(engine: Engine, incident_id: int, *, digest: int | None = None) -> tuple[Incident, plan.News] | None:

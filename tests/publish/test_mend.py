@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from sqlalchemy import event
 from sqlmodel import Session, col, select, update
 
 from tests import findings
 from tests.publish.conftest import POLICY, Stage
 from triage import acts, db, jobs, mend, plan, publish, record, tell
 from triage.db import Incident
+from triage.errors import Snooze
 from triage.sandbox.organisation import Fault, wire_time
 from triage.web import pages
 
@@ -436,6 +442,50 @@ def test_what_a_crash_left_ended_in_part_is_no_person_s_doing(engine: Engine, st
     incident = the_incident(engine)
     assert (incident.state, incident.closed_by_person) == ("closed", False)
     assert len(said(stage, the_item(stage)["id"])) == 1
+
+
+def test_a_telling_that_is_tried_again_says_nothing_while_the_incident_is_being_ended(
+    engine: Engine, stage: Stage
+) -> None:
+    broke(engine, stage, stage.finding())
+    tag = the_incident(engine).tag
+    again = stage.finding(findings.run(42, pipeline_id=8))
+    record.finding(engine, again, tag=tag, title="", fingerprint="", policy=PROMPT)
+    row = the_incident(engine)
+    job = jobs.claim(engine, "one")
+    assert job is not None
+    record.begin_telling(engine, row.id or 0, 1)  # and no further
+    assert jobs.snooze(engine, job, 0, "broken off")
+    about_to_end, go_on = threading.Event(), threading.Event()
+
+    def pause(_: Session) -> None:
+        if threading.current_thread().name == "ending":
+            about_to_end.set()
+            go_on.wait(10)
+
+    def end() -> None:
+        assert record.begin_end(engine, row.id or 0, row.last_failed_at) is not None
+
+    def tell_again() -> str:
+        job = jobs.claim(engine, "one")  # once it was seen that nobody is being told
+        assert job is not None
+        return tell.incident(stage.door, engine, PROMPT, "http://127.0.0.1:8080", job)
+
+    event.listen(Session, "before_commit", pause)
+    try:
+        ending = threading.Thread(target=end, name="ending")
+        ending.start()
+        assert about_to_end.wait(10)
+        with ThreadPoolExecutor(1) as pool:
+            telling = pool.submit(tell_again)
+            wait([telling], timeout=1)
+            go_on.set()
+            with pytest.raises(Snooze, match="just being ended"):
+                telling.result()
+        ending.join()
+    finally:
+        go_on.set()
+        event.remove(Session, "before_commit", pause)
 
 
 def test_what_failed_again_since_a_crash_is_opened_again(engine: Engine, stage: Stage) -> None:
