@@ -104,11 +104,17 @@ def _decided(
 
 
 def merge(door: Door, engine: Engine, job: Job) -> str:
-    """Close what was filed a second time for an incident. Returns what was done, in one sentence."""
+    """Close what was filed a second time for an incident. Returns what was done, in one sentence.
+
+    Also for one that is over by now: nobody else would close it.
+    """
     with Session(engine) as session:
         row = session.get(Incident, job.incident_id)
-    if row is None or row.work_item is None or row.state != "open":
-        return "The incident has no open work item."
+        if row is None or row.work_item is None:
+            return "The incident has no work item."
+        later = select(Incident.id).where(Incident.tag == row.tag, col(Incident.id) > row.id).limit(1)
+        if session.exec(later).first() is not None:
+            return "The credential has another incident by now, whose work item has the same tag."
     closed = work_item.merge(door, row.project_id, row.tag, row.work_item)
     if not closed:
         return "Filed once, as it should be."

@@ -200,3 +200,29 @@ def test_an_item_filed_twice_is_closed_but_for_the_one_that_triage_knows(
     assert items[double]["fields"]["System.State"] == "Closed"
     assert items[copy]["fields"]["System.State"] == "New"
     assert tell.merge(stage.door, engine, job) == "Filed once, as it should be."
+
+
+@pytest.mark.parametrize(("comes_again", "state"), [(False, "Closed"), (True, "New")])
+def test_an_item_filed_twice_is_closed_also_when_its_incident_is_over(
+    engine: Engine,
+    stage: Stage,
+    comes_again: bool,  # noqa: FBT001
+    state: str,
+) -> None:
+    record_it(engine, stage, stage.finding())
+    tell_it(stage.door, engine, telling(engine))
+    incident = the_incident(engine)
+    stage.organisation.search_lag_seconds = 60  # another triage files it, too, and neither can know
+    other = acts.FileWorkItem(
+        stage.finding(), publish.title(stage.finding()), incident.tag, "http://127.0.0.1:8080/incidents/5"
+    )
+    double = int(stage.do(other).remote_id)
+    stage.organisation.search_lag_seconds = 0
+    record.end(engine, incident.id or 0, incident.last_failed_at, reason="It was renewed at once.")
+    if comes_again:  # then it may be the new incident's own
+        later = findings.run(42, finished_at=db.now())
+        record_it(engine, stage, stage.finding(later), replace(PROMPT, reopen_within=timedelta(seconds=-1)))
+    with Session(engine) as session:
+        job = session.exec(select(Job).where(Job.kind == jobs.Kind.MERGE)).one()
+    tell.merge(stage.door, engine, job)
+    assert stage.project.work_items[double]["fields"]["System.State"] == state
