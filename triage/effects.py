@@ -99,7 +99,9 @@ def _write_down(engine: Engine, *, key: str, kind: str, run_key: str, incident_i
     try:
         with Session(engine) as session, session.begin():
             if session.exec(select(Effect).where(Effect.key == key)).first() is None:
-                session.add(Effect(key=key, kind=kind, run_key=run_key, incident_id=incident_id))
+                effect = Effect(key=key, kind=kind, run_key=run_key, incident_id=incident_id)
+                effect.intended_at = present()  # compared with when another machine opened an incident again
+                session.add(effect)
     except IntegrityError:
         pass  # another worker wrote the same intent first
 

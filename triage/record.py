@@ -102,7 +102,7 @@ def again(
         _conclude(run_row, logs_read=0, conclusion=conclusion)
         for row in earlier:
             copy = FindingRow(**row.model_dump(exclude={"id", "found_at", "fingerprint", "log_url"}))
-            copy.run_row = run_row.id or 0
+            copy.run_row, copy.found_at = run_row.id or 0, db.present()
             _join(session, open_now[row.incident_id], run_row, copy, policy)
     return True
 
@@ -217,7 +217,7 @@ def told(engine: Engine, incident_id: int, said: plan.News, *, work_item: bool) 
     """Keep that an incident's people know its news; the work item's people only when it was written to."""
     values: dict[str, object] = {"told_finding": said.newest}
     if work_item:
-        values |= {"item_finding": said.newest, "item_count": said.count, "item_at": now()}
+        values |= {"item_finding": said.newest, "item_count": said.count, "item_at": db.present()}
     with Session(engine) as session, session.begin():
         session.exec(
             update(Incident)
@@ -244,7 +244,7 @@ def open_incidents(engine: Engine, limit: int, *, connection_id: str = "") -> li
             Job.incident_id == Incident.id,
             Job.kind == jobs.Kind.INCIDENT,
             col(Job.state).in_((jobs.State.AVAILABLE, jobs.State.RUNNING)),
-            col(Job.available_at) <= now(),
+            col(Job.available_at) <= db.present(),
         )
         .exists()
     )
@@ -388,7 +388,7 @@ def open_again(engine: Engine, incident_id: int) -> None:
 def _open_and_tell(session: Session, incident: Incident, *, by_person: bool) -> None:
     incident.state = OPEN
     # What a person has closed stays so.
-    incident.reopened_at = None if by_person else now()
+    incident.reopened_at = None if by_person else db.present()
     jobs.put_telling(session, incident, timedelta(0))
 
 
@@ -458,7 +458,7 @@ def _join_closed(session: Session, over: Incident, row: FindingRow) -> None:
 def _open_again(session: Session, over: Incident, found: Finding) -> None:
     over.key, over.state = plan.incident_key(found), OPEN
     # What a person has closed stays so; they are told once that it goes on.
-    over.reopened_at = None if over.closed_by_person else now()
+    over.reopened_at = None if over.closed_by_person else db.present()
     over.closed_at, over.closed_reason = None, ""
     over.snapshot = _as_json(found)
     if over.work_item is not None and not _has_item(session, over):
@@ -480,7 +480,7 @@ def work_item(engine: Engine, incident_id: int, said: plan.News, *, number: int,
                 work_item_url=url,
                 item_finding=said.newest,
                 item_count=said.count,
-                item_at=now(),
+                item_at=db.present(),
             )
         )
 
@@ -595,6 +595,7 @@ def _incident(found: Finding, *, tag: str, title: str) -> Incident:
         owner_reason=found.owner.reason,
         recipe=found.recipe.id,
         renewal=json.dumps(renewal.as_json(found.recipe)),
+        opened_at=db.present(),
     )
 
 
@@ -621,6 +622,7 @@ def _finding_row(found: Finding, run_row: TriagedRun, incident_id: int | None) -
         owner_method=found.owner.method.value,
         owner_reason=found.owner.reason,
         recipe=found.recipe.id,
+        found_at=db.present(),
     )
 
 

@@ -176,6 +176,77 @@ def test_it_comes_back_soon_and_is_opened_again(engine: Engine, stage: Stage) ->
     assert the_item(stage)["fields"]["System.State"] == "Closed", "and it can end again"
 
 
+@pytest.mark.parametrize("hours", [-2, 2])
+def test_what_a_machine_opens_again_whose_clock_is_hours_off_is_told_once(
+    engine: Engine, stage: Stage, database_url: str, hours: int
+) -> None:
+    broke(engine, stage, stage.finding())
+    used(stage, LATER)
+    assert "1 are over" in look(engine, stage)
+    assert the_item(stage)["fields"]["System.State"] == "Closed"
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-W",
+            "ignore",
+            "-c",
+            _FOUND_ELSEWHERE,
+            str(hours),
+            database_url,
+            the_incident(engine).tag,
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    job = jobs.claim(engine, "one")
+    assert job is not None
+    tell.incident(stage.door, engine, PROMPT, "http://127.0.0.1:8080", job)
+    assert the_item(stage)["fields"]["System.State"] != "Closed"
+    assert not record.has_come_back(the_incident(engine))
+
+
+@pytest.mark.parametrize("hours", [-2, 2])
+def test_a_machine_whose_clock_is_hours_off_knows_whom_somebody_is_about_to_tell(
+    engine: Engine, stage: Stage, database_url: str, hours: int
+) -> None:
+    broke(engine, stage, stage.finding())
+    incident = the_incident(engine)
+    for minutes, expected in ((-1, "0"), (60, "1")):
+        record.tell_later(engine, incident.id or 0, db.now() + timedelta(minutes=minutes))
+        with Session(engine) as session, session.begin():
+            session.exec(update(db.Job).values(available_at=db.present(60 * minutes)))
+        asked = [sys.executable, "-W", "ignore", "-c", _LOOKED_ELSEWHERE, str(hours), database_url]
+        done = subprocess.run(asked, capture_output=True, text=True, check=False)
+        assert (done.stdout.strip(), done.stderr) == (expected, "")
+
+
+_LOOKED_ELSEWHERE = """
+import sys
+from tests.elsewhere import shift
+shift(float(sys.argv[1]))
+from triage import db, record
+print(len(record.open_incidents(db.open_engine(sys.argv[2]), 10)))
+"""
+
+
+_FOUND_ELSEWHERE = """
+import sys
+from datetime import UTC, datetime
+from tests.elsewhere import shift
+ended = datetime(2026, 11, 21, 4, 30, tzinfo=UTC)
+shift(float(sys.argv[1]))
+from datetime import timedelta
+from tests import findings
+from triage import db, plan, record
+found = findings.finding(of_run=findings.run(44, finished_at=ended))
+at_once = plan.Policy(group_wait=timedelta(0), group_interval=timedelta(0))
+engine = db.open_engine(sys.argv[2])
+record.finding(engine, found, tag=sys.argv[3], title="", fingerprint="", policy=at_once)
+"""
+
+
 def test_it_comes_back_late_and_is_a_new_one_that_names_the_old(engine: Engine, stage: Stage) -> None:
     never = replace(PROMPT, reopen_within=timedelta(0))
     broke(engine, stage, stage.finding(), never)
