@@ -308,7 +308,8 @@ _ABOUT = {
 
 def about(job: Job) -> str:
     """Return what a job is about, in a few words."""
-    return _ABOUT[Kind(job.kind)].format(job=job)
+    known = _ABOUT.get(job.kind)  # type: ignore[call-overload]
+    return known.format(job=job) if known else f"work of another version of triage ({job.kind})"
 
 
 def unfinished(engine: Engine, *, within_seconds: float = 120.0) -> int:

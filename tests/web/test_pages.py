@@ -12,8 +12,9 @@ from fastapi.testclient import TestClient
 from sqlmodel import Session
 
 from triage import config, db, jobs, web
-from triage.db import Effect, FindingRow, Health, Incident, TriagedRun
+from triage.db import Effect, FindingRow, Health, Incident, Job, TriagedRun
 from triage.domain import RunRef
+from triage.jobs import State
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -152,6 +153,19 @@ def test_each_trouble_of_triage_is_told_as_what_it_is(client: TestClient, engine
     with Session(engine) as session, session.begin():
         session.add(Health(component="hooks", state="failing", detail="one is disabled"))
     assert "Events do not arrive since" in client.get("/").text
+
+
+def test_a_job_that_another_version_left_is_told_of(client: TestClient, engine: Engine) -> None:
+    with Session(engine) as session, session.begin():
+        session.add(Job(key="polish@1", kind="polish", state=State.DISCARDED, finished_at=db.now()))
+    page = client.get("/")
+    assert page.status_code == 200
+    assert "another version of triage (polish)" in page.text
+
+
+@pytest.mark.parametrize("path", ["/runs/a%00b/42", "/api/runs/a%00b/42", "/connections/a%00b"])
+def test_what_no_database_can_hold_is_not_there(client: TestClient, path: str) -> None:
+    assert client.get(path).status_code == 404
 
 
 def test_what_ended_last_is_told_first_whenever_it_broke_runs(client: TestClient, engine: Engine) -> None:

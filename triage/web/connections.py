@@ -20,7 +20,7 @@ from triage import db, inventory
 from triage.db import Health, Incident, SeenConnection, not_over, reader
 from triage.expiry import Source
 from triage.register import LOOKED, OWN, REFUSED
-from triage.web.words import ago, ahead
+from triage.web.words import ago, ahead, sought
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,7 +54,7 @@ def router(settings: Settings, engine: Engine) -> APIRouter:
 
     @routes.get("/connections")
     def connections_page(request: Request, q: str = "", state: str = "", first: _First = "") -> Response:
-        told = _listed(engine, soon_days, {"q": _text(q), "state": state}, _number(first))
+        told = _listed(engine, soon_days, {"q": sought(q), "state": state}, _number(first))
         told["every_seconds"] = settings.expiry.every_seconds
         return templates.TemplateResponse(request, "connections.html", told)
 
@@ -66,7 +66,7 @@ def router(settings: Settings, engine: Engine) -> APIRouter:
     @routes.get("/api/connections")
     def connections_json(q: str = "", state: str = "", first: _First = "") -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = _listed(
-            engine, soon_days, {"q": _text(q), "state": state}, _number(first)
+            engine, soon_days, {"q": sought(q), "state": state}, _number(first)
         )["connections"]
         return found
 
@@ -100,7 +100,7 @@ def is_known(session: Session, connection_id: str | None) -> bool:
 
 def connection(engine: Engine, soon_days: int, name: str) -> dict[str, Any]:
     """Return a connection, by its id, or a credential of triage's own, with its incidents. Raises 404."""
-    name = _text(name)
+    name = sought(name)
     key = name if name.startswith(OWN) else f"connection:{name.lower()}"
     with Session(reader(engine)) as session:
         row = session.get(SeenConnection, key)
@@ -221,11 +221,6 @@ def _brief(row: Incident) -> dict[str, Any]:
     kept = {"id", "title", "state", "opened_at", "closed_at", "renewed_by", "work_item", "work_item_url"}
     told: dict[str, Any] = row.model_dump(mode="json", include=kept)
     return {**told, "runs": row.run_count}
-
-
-def _text(given: str) -> str:
-    """Return what somebody looks for, without what PostgreSQL takes in no text."""
-    return given.replace("\0", "").strip()
 
 
 def _number(given: str) -> int:

@@ -30,7 +30,7 @@ from triage.domain import Impact
 from triage.jobs import State
 from triage.publish import messages
 from triage.web import connections
-from triage.web.words import address, ago, ahead
+from triage.web.words import address, ago, ahead, sought
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
@@ -176,6 +176,7 @@ def runs(engine: Engine) -> list[dict[str, Any]]:
 
 def run(engine: Engine, project: str, number: int) -> dict[str, Any]:
     """Return what was concluded about a run, or that it waits; by project name or GUID. Raises 404."""
+    project = sought(project)
     with Session(reader(engine)) as session:
         named = (TriagedRun.project_id == project.lower()) | (TriagedRun.project_name == project)
         row = session.exec(select(TriagedRun).where(TriagedRun.run_id == number, named)).first()

@@ -1,4 +1,4 @@
-"""How pages say when something is."""
+"""How pages say when something is, and take what people look for."""
 
 from __future__ import annotations
 
@@ -32,3 +32,8 @@ def ahead(days: int) -> str:
 def address(text: str) -> Markup:
     """Return an e-mail address that breaks after its @ where it has to break, not in the middle of a word."""
     return Markup("@<wbr>").join(map(escape, text.split("@")))
+
+
+def sought(given: str) -> str:
+    """Return what somebody looks for, without what PostgreSQL takes in no text."""
+    return given.replace("\0", "").strip()
