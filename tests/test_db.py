@@ -166,6 +166,13 @@ def test_a_database_that_cannot_be_written_is_explained(tmp_path: Path, name: st
     engine.dispose()
 
 
+def test_a_database_of_a_newer_version_is_explained(engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(UsageError, match=r"revision 9999.*Start the newer triage"):
+        db.migrate(engine)
+
+
 def test_a_file_that_is_no_database_is_explained(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("dear diary, " * 100)
     engine = db.open_engine(f"sqlite:///{tmp_path}/notes.txt")

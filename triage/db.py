@@ -443,7 +443,7 @@ def one_at_a_time(connection: sa.Connection, what: str) -> None:
 def migrate(engine: Engine) -> None:
     """Bring the schema to the newest revision; processes that start at once do so one after the other.
 
-    Raises UsageError when the database cannot be reached or written.
+    Raises UsageError when the database cannot be reached or written, or a newer triage has made it.
     """
     config = _alembic()
     try:
@@ -453,10 +453,22 @@ def migrate(engine: Engine) -> None:
                 connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
             one_at_a_time(connection, "triage: migrate")
             config.attributes["connection"] = connection
+            _refuse_newer(connection, config)
             command.upgrade(config, "head")
     except (sa.exc.OperationalError, sa.exc.DBAPIError) as error:
         where = engine.url.render_as_string(hide_password=True)
         raise UsageError(f"The database {where} {_trouble(engine, error)}") from error
+
+
+def _refuse_newer(connection: sa.Connection, config: Config) -> None:
+    scripts = ScriptDirectory.from_config(config)
+    there = MigrationContext.configure(connection).get_current_revision()
+    if there is not None and there not in {each.revision for each in scripts.walk_revisions()}:
+        where = connection.engine.url.render_as_string(hide_password=True)
+        raise UsageError(
+            f"The database {where} is of a newer triage: it is at revision {there}, and this one knows "
+            f"{scripts.get_current_head()}. Start the newer triage, or restore the backup from before it."
+        )
 
 
 def _trouble(engine: Engine, error: sa.exc.DBAPIError) -> str:
