@@ -136,7 +136,7 @@ def _look(
         found = Proof(_INTERRUPTED)
     # Last: what triage itself closed before a crash, or is to open again, is no person's doing.
     if found is None and not in_digest and not record.has_come_back(row):
-        found = _by_person(door, row)
+        found = _by_person(door, engine, row)
     if found is None:
         if row.state == ENDING:  # a crash left it so, and it is not proven any more
             record.keep_open(engine, row.id)
@@ -244,10 +244,11 @@ def _by_pipeline(door: Door, opened: Finding, failed: datetime) -> Proof | None:
     return Proof(f"{what} has passed on {_on(same[-1].finished_at)}.", began)
 
 
-def _by_person(door: Door, row: Incident) -> Proof | None:
+def _by_person(door: Door, engine: Engine, row: Incident) -> Proof | None:
     """Somebody has closed the work item, and no run has failed since.
 
-    A digest that a person closes says nothing of each credential that it spoke for.
+    A digest that a person closes says nothing of each credential that it spoke for. Where an older one is
+    open, another deployment of triage has closed this one as filed twice: then that one stands for it.
     """
     if row.work_item is None or row.last_failed_at is None or record.opened_by(row) is None:
         return None
@@ -256,6 +257,9 @@ def _by_person(door: Door, row: Incident) -> Proof | None:
     except Cancel:
         return None
     if closed is None or closed <= row.last_failed_at:
+        return None
+    twins = work_item.twins(door, row.project_id, row.tag, row.work_item)
+    if twins and twins[0].id < row.work_item and tell.take_over(door, engine, row, twins[0]):
         return None
     return Proof(f"Work item {row.work_item} was closed by a person.", by_person=True)
 

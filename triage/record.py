@@ -485,6 +485,17 @@ def work_item(engine: Engine, incident_id: int, said: plan.News, *, number: int,
         )
 
 
+def move(engine: Engine, incident_id: int, *, number: int, url: str) -> None:
+    """Keep that another work item than the one that was filed stands for an incident."""
+    with Session(engine) as session, session.begin():
+        # The incident first, as everywhere.
+        for table, of_this, values in (
+            (Incident, col(Incident.id) == incident_id, {"work_item": number, "work_item_url": url}),
+            (Effect, col(Effect.key) == f"item:{incident_id}", {"remote_id": str(number), "url": url}),
+        ):
+            session.exec(update(table).where(of_this).values(**values))
+
+
 def has_come_back(incident: Incident) -> bool:
     """Return whether an incident's work item has not been told yet that it is open again."""
     again = incident.reopened_at

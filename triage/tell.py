@@ -16,7 +16,7 @@ from triage.publish import messages, work_item
 if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
 
-    from triage.azdo import Door
+    from triage.azdo import Door, WorkItem
     from triage.db import Job
 
 _ENDING_SECONDS = 15.0
@@ -115,10 +115,29 @@ def merge(door: Door, engine: Engine, job: Job) -> str:
         later = select(Incident.id).where(Incident.tag == row.tag, col(Incident.id) > row.id).limit(1)
         if session.exec(later).first() is not None:
             return "The credential has another incident by now, whose work item has the same tag."
-    closed = work_item.merge(door, row.project_id, row.tag, row.work_item)
-    if not closed:
+    twins = work_item.twins(door, row.project_id, row.tag, row.work_item)
+    if not twins:
         return "Filed once, as it should be."
-    return f"Closed, as filed twice: {', '.join(map(str, closed))}."
+    doubles, kept = [each.id for each in twins], row.work_item
+    if kept > doubles[0] and row.state != CLOSED and take_over(door, engine, row, twins[0]):
+        doubles, kept = sorted([*doubles[1:], kept]), doubles[0]
+    for number in doubles:
+        work_item.close(door, row.project_id, number, messages.duplicate(kept))
+    return f"Closed, as filed twice: {', '.join(map(str, doubles))}; {kept} stays."
+
+
+def take_over(door: Door, engine: Engine, row: Incident, elder: WorkItem) -> bool:
+    """Let an incident have the oldest work item of its credential. Returns False when a digest has its place.
+
+    Which is the oldest all agree upon, also two deployments of triage, each with a database of its own; if
+    each kept the one that it knows, each would close the other's.
+    """
+    assert row.id is not None and row.work_item is not None  # noqa: S101, PT018 - only then one is older
+    if record.stands_in_digest(engine, row):
+        return False
+    work_item.hand_over(door, row.project_id, row.work_item, elder)
+    record.move(engine, row.id, number=elder.id, url=elder.url)
+    return True
 
 
 def _is_too_much(engine: Engine, row: Incident, policy: plan.Policy) -> bool:

@@ -19,6 +19,7 @@ from tests.databases import Databases
 from tests.promises import (
     any_order,
     away,
+    deployments,
     faults,
     one_item,
     other_trials,
@@ -136,6 +137,9 @@ PROMISES = (
     ),
     Promise("R14", "A worker that lost its lease writes nothing down", other_trials.zombie, 100, 24, 4),
     Promise("R16", "People's edits of the work item win", other_trials.human, 100, 14, 4),
+    Promise(
+        "R17", "Two deployments that race for the same runs do everything once", deployments.check, 120, 6, 3
+    ),
     Promise(
         "R20",
         "Service Bus: killed, locks lost, told twice, cut off: each event is stored once or a dead letter",

@@ -207,7 +207,7 @@ def history(organisation: Organisation, project_id: str) -> Seen:
         urls = [str(each["url"]) for each in item["relations"]]
         seen.linked[number] = {int(url.rpartition("/")[2]) for url in urls if "Build/Build" in url}
         seen.comments[number] = [each["text"] for each in project.comments.get(number, [])]
-    seen.threads = sum(len(kept) for kept in project.threads.values())
+    seen.threads = sum(not each["isDeleted"] for kept in project.threads.values() for each in kept)
     seen.created = sum(
         entry["method"] == "POST"
         and entry["status"] == 200

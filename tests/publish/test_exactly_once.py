@@ -13,9 +13,10 @@ from sqlmodel import Session, select, update
 
 from tests import findings
 from tests.publish.conftest import POLICY, Stage
-from triage import acts, azdo, db, jobs, plan, publish, record, tell
+from triage import acts, azdo, db, jobs, mend, plan, publish, record, tell
 from triage.db import Incident, Job
 from triage.errors import RetryLater, Snooze
+from triage.publish import work_item
 from triage.sandbox import wire
 from triage.sandbox.organisation import Fault
 
@@ -175,9 +176,7 @@ def test_a_project_gets_no_more_items_than_it_can_take_and_then_one_digest(
     assert stage.project.work_items[digest]["rev"] == 1, "it does not hear of each of them"
 
 
-def test_an_item_filed_twice_is_closed_but_for_the_one_that_triage_knows(
-    engine: Engine, stage: Stage
-) -> None:
+def test_an_item_filed_twice_is_closed_but_for_the_first(engine: Engine, stage: Stage) -> None:
     record_it(engine, stage, stage.finding())
     tell_it(stage.door, engine, telling(engine))
     incident = the_incident(engine)
@@ -194,12 +193,65 @@ def test_an_item_filed_twice_is_closed_but_for_the_one_that_triage_knows(
     job = jobs.claim(engine, "one")
     assert job is not None
     assert job.kind == jobs.Kind.MERGE
-    assert tell.merge(stage.door, engine, job) == f"Closed, as filed twice: {double}."
+    said = tell.merge(stage.door, engine, job)
+    assert said == f"Closed, as filed twice: {double}; {incident.work_item} stays."
     items = stage.project.work_items
     assert items[incident.work_item or 0]["fields"]["System.State"] == "New"
     assert items[double]["fields"]["System.State"] == "Closed"
     assert items[copy]["fields"]["System.State"] == "New"
     assert tell.merge(stage.door, engine, job) == "Filed once, as it should be."
+
+
+def filed_by_another(engine: Engine, stage: Stage) -> tuple[int, int]:
+    """Let another deployment of triage file an item just before. Returns its number, and that of ours."""
+    tag = plan.incident_tag(stage.organisation.url, plan.incident_key(stage.finding()))
+    earlier = stage.finding(findings.run(40))
+    act = acts.FileWorkItem(earlier, publish.title(earlier), tag, "http://127.0.0.1:8081/incidents/1")
+    theirs = int(stage.do(act).remote_id)
+    stage.organisation.search_lag_seconds = 60  # nor can ours know of it
+    record_it(engine, stage, stage.finding())
+    tell_it(stage.door, engine, telling(engine))
+    stage.organisation.search_lag_seconds = 0
+    ours = the_incident(engine).work_item
+    assert ours is not None
+    assert ours > theirs
+    return theirs, ours
+
+
+def linked(stage: Stage, number: int) -> set[str]:
+    urls = (each["url"] for each in stage.project.work_items[number]["relations"])
+    return {url.rpartition("/")[2] for url in urls if "Build/Build" in url}
+
+
+def test_an_item_filed_before_ours_takes_over_what_ours_knows(engine: Engine, stage: Stage) -> None:
+    """As another deployment would close ours: if each kept its own, both would be closed."""
+    theirs, ours = filed_by_another(engine, stage)
+    with Session(engine) as session:
+        job = session.exec(select(Job).where(Job.kind == jobs.Kind.MERGE)).one()
+    for said in (f"Closed, as filed twice: {ours}; {theirs} stays.", "Filed once, as it should be."):
+        assert tell.merge(stage.door, engine, job) == said
+    items = stage.project.work_items
+    assert [items[each]["fields"]["System.State"] for each in (theirs, ours)] == ["New", "Closed"]
+    assert linked(stage, theirs) == {"40", "41"}
+    record_it(engine, stage, stage.finding(findings.run(42, pipeline_id=8, pipeline_name="web")))
+    tell_it(stage.door, engine, telling(engine))
+    assert linked(stage, theirs) == {"40", "41", "42"}
+    assert not record.stands_in_digest(engine, the_incident(engine))
+
+
+@pytest.mark.parametrize("by_a_person", [False, True])
+def test_ours_that_another_deployment_closed_is_no_end(
+    engine: Engine,
+    stage: Stage,
+    by_a_person: bool,  # noqa: FBT001
+) -> None:
+    theirs, ours = filed_by_another(engine, stage)
+    if by_a_person:
+        work_item.close(stage.door, stage.project.id, theirs, "Renewed.")
+    work_item.close(stage.door, stage.project.id, ours, "Filed twice.")
+    mend.round_of(stage.door, engine, PROMPT, Job(key="mend@1", kind="mend", lease="one/1"))
+    incident = the_incident(engine)
+    assert (incident.state, incident.work_item) == (("closed", ours) if by_a_person else ("open", theirs))
 
 
 @pytest.mark.parametrize(("comes_again", "state"), [(False, "Closed"), (True, "New")])

@@ -61,6 +61,30 @@ def test_a_thread_without_its_property_is_found_by_its_last_line(stage: Stage) -
     assert len(stage.threads) == 1
 
 
+def test_a_thread_that_was_opened_twice_is_deleted_unless_somebody_answered(stage: Stage) -> None:
+    post(stage)
+    where = (stage.project.id, findings.REPOSITORY, 359)
+    text = stage.threads[0]["comments"][0]["content"]
+    for _ in range(2):  # by another deployment of triage
+        stage.door.create_thread(*where, text, properties={"triage.key": TAG})
+    answered = stage.threads[2]
+    answered["comments"].append({**answered["comments"][0], "id": 2, "content": "Thanks, I will renew it."})
+    post(stage, 42)
+    assert [thread["isDeleted"] for thread in stage.threads] == [False, True, False]
+    assert "20261121.42" in stage.threads[0]["comments"][0]["content"]
+
+
+def test_a_thread_that_may_not_be_deleted_stays(stage: Stage) -> None:
+    post(stage)
+    text = stage.threads[0]["comments"][0]["content"]
+    where = (stage.project.id, findings.REPOSITORY, 359)
+    stage.door.create_thread(*where, text, properties={"triage.key": TAG})
+    stage.organisation.faults.append(Fault("DELETE", "/comments/", status=403))
+    post(stage, 42)
+    assert [thread["isDeleted"] for thread in stage.threads] == [False, False]
+    assert "20261121.42" in stage.threads[0]["comments"][0]["content"]
+
+
 def test_other_peoples_threads_are_never_touched(stage: Stage) -> None:
     key = (findings.REPOSITORY, 359)
     theirs: dict[str, Any] = {

@@ -223,12 +223,17 @@ def read(response: Any, deadline: Deadline, most: int) -> bool:
     return True
 
 
+def _is_deletion(response: Any) -> bool:
+    """Return whether something was deleted: some of that is answered with 200, and nothing."""
+    return bool(response.request.method == "DELETE" and not response.content.strip())
+
+
 def decoded(response: Any) -> Any:
     """Return the JSON of an answer that was read; None when there is no content by its own word.
 
     Raises RetryLater when it is empty or no JSON.
     """
-    if response.status_code == 204:  # noqa: PLR2004 - No Content
+    if response.status_code == 204 or _is_deletion(response):  # noqa: PLR2004 - No Content
         return None
     if not response.content.strip():
         raise RetryLater("Azure DevOps sent an empty answer; trying again.")

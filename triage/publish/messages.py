@@ -118,6 +118,10 @@ _DUPLICATE = """\
 This credential was filed twice at the same moment. Work item #{keep} stays, where its runs are told; \
 this one is closed."""
 
+_TOOK_OVER = """\
+This credential was filed twice at the same moment. This work item stays, and knows the runs of work item \
+#{number} from now on, which is closed."""
+
 _DIGEST_TITLE = "[triage] More credentials need renewal than triage files work items for"
 _DIGEST = """\
 Within an hour triage has filed {limit} work items in this project, and there are more credentials to \
@@ -215,6 +219,11 @@ def adopted(run: Run) -> str:
 def duplicate(keep: int) -> str:
     """Return the comment on a work item that was filed twice, Markdown."""
     return _DUPLICATE.format(keep=keep)
+
+
+def took_over(number: int) -> str:
+    """Return the comment on a work item that stays of two, Markdown."""
+    return _TOOK_OVER.format(number=number)
 
 
 def digest(limit: int, page: str) -> tuple[str, str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from triage.errors import AccessRefused, Cancel
 from triage.publish import messages
 from triage.publish.outcome import Outcome
 
@@ -25,10 +27,15 @@ def post(door: Door, action: PostThread) -> Outcome:
         action.finding, work_item_url=item, work_item=action.work_item, marker=action.incident_tag
     )
     where = (run.project_id, run.repository_id, run.pull_request)
-    known = _find(door.threads(*where), action.incident_tag)
-    if known is None:
-        thread = door.create_thread(*where, content, properties={_PROPERTY: action.incident_tag})
-        return Outcome(str(thread.id), page, f"thread on pull request {run.pull_request}")
+    threads = door.threads(*where)
+    known = _find(threads, action.incident_tag)
+    if is_new := known is None:
+        made = door.create_thread(*where, content, properties={_PROPERTY: action.incident_tag})
+        threads = door.threads(*where)  # another deployment of triage may have opened one at the same moment
+        known = _find(threads, action.incident_tag) or made
+    _delete_doubles(door, where, known, threads, action.incident_tag)
+    if is_new:
+        return Outcome(str(known.id), page, f"thread on pull request {run.pull_request}")
     if not _is_ours(known, action.incident_tag):
         return Outcome(str(known.id), page, f"a person removed our words from thread {known.id}; left alone")
     comment, text = known.comments[0]
@@ -60,6 +67,17 @@ def _find(threads: list[Thread], marker: str) -> Thread | None:
         if thread.properties.get(_PROPERTY) == marker or _is_ours(thread, marker):
             return thread
     return None
+
+
+def _delete_doubles(
+    door: Door, where: tuple[str, str, int], known: Thread, threads: list[Thread], marker: str
+) -> None:
+    """Delete what triage opened a second time, unless somebody has answered there."""
+    for double in threads:
+        is_marked = double.id > known.id and double.properties.get(_PROPERTY) == marker
+        if is_marked and len(double.comments) == 1 and _is_ours(double, marker):
+            with suppress(AccessRefused, Cancel):  # then it says the same twice
+                door.delete_comment(*where, double.id, double.comments[0][0])
 
 
 def _is_ours(thread: Thread, marker: str) -> bool:

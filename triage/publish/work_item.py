@@ -16,7 +16,7 @@ from triage.publish.outcome import Outcome
 from triage.safe import visible, words
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from triage.acts import (
         EndWorkItem,
@@ -38,6 +38,7 @@ _FORMAT = "multilineFieldsFormat"
 _REFUSALS_MAX = 4  # assignee, fallback, area, Markdown
 _CONFLICTS_MAX = 3
 _KNEW = "knew the run already"
+_BUILD, _RELEASE = "vstfs:///Build/Build/", "Release "  # how links of runs begin: address, and comment
 _STILL_FAILING = "triage-still-failing"  # on an item that has been told so
 _CLOSED_AT = (
     "Microsoft.VSTS.Common.ClosedDate",
@@ -201,22 +202,30 @@ def closed_at(door: Door, project: str, number: int) -> datetime | None:
     return _closed(item)
 
 
-def merge(door: Door, project: str, tag: str, keep: int) -> list[int]:
-    """Close what was filed a second time for an incident. Returns the numbers of what was closed.
+def twins(door: Door, project: str, tag: str, number: int) -> list[WorkItem]:
+    """Return what else is open of an incident, the oldest first: two that file at once leave two.
 
-    Two that file at once, or a search index that lags behind, can leave two; the one that triage
-    knows stays, and so does what a person filed under the tag, such as a copy of it.
+    What a person filed under the tag, such as a copy of it, is none.
     """
-    numbers = [number for number in door.find_work_items(project, tag) if number != keep]
-    kept = door.work_item(project, keep) if numbers else None
-    if kept is None:
+    numbers = [each for each in door.find_work_items(project, tag) if each != number]
+    this = door.work_item(project, number) if numbers else None
+    if this is None:
         return []
-    found = [door.work_item(project, number) for number in numbers]
-    ours = [item for item in found if item is not None and _creator(item) == _creator(kept)]
-    doubles = [item.id for item in ours if not _is_done(door, project, item)]
-    for number in doubles:
-        close(door, project, number, messages.duplicate(keep))
-    return doubles
+    found = [door.work_item(project, each) for each in numbers]
+    ours = [item for item in found if item is not None and _creator(item) == _creator(this)]
+    return [item for item in ours if not _is_done(door, project, item)]
+
+
+def hand_over(door: Door, project: str, number: int, elder: WorkItem) -> Outcome:
+    """Let an older work item know the runs of a younger one, which it stands for from now on."""
+    younger = door.work_item(project, number)
+    runs = [link for each in younger.relations if (link := _as_run_link(each))] if younger else []
+
+    def change(item: WorkItem) -> _Change:
+        new = [_add("/relations/-", link) for link in runs if not _is_linked(item, link)]
+        return ([*new, _comment(messages.took_over(number))], "took over") if new else ([], _KNEW)
+
+    return _write(door, project, elder.id, change)
 
 
 def _open_items(door: Door, project: str, tag: str, *, in_doubt: bool, policy: Policy) -> list[WorkItem]:
@@ -422,13 +431,22 @@ def _hyperlink(url: str, title: str) -> dict[str, Any]:
 
 def _run_link(run: Run) -> dict[str, Any]:
     if run.ref.kind == "release":  # how a release is written as an artifact is nowhere documented
-        comment = {"comment": f"Release {visible(run.number)}"}
+        comment = {"comment": f"{_RELEASE}{visible(run.number)}"}
         return {"rel": "Hyperlink", "url": run.url, "attributes": comment}
     return {
         "rel": "ArtifactLink",
-        "url": f"vstfs:///Build/Build/{run.ref.id}",
+        "url": f"{_BUILD}{run.ref.id}",
         "attributes": {"name": "Found in build"},
     }
+
+
+def _as_run_link(relation: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return a relation as it was made when it is the link of a run, without what the server adds."""
+    kind, url, told = relation.get("rel"), str(relation.get("url")), relation.get("attributes") or {}
+    attributes = {key: told[key] for key in ("name", "comment") if key in told}
+    is_build = kind == "ArtifactLink" and url.startswith(_BUILD)
+    is_release = kind == "Hyperlink" and str(told.get("comment")).startswith(_RELEASE)
+    return {"rel": kind, "url": url, "attributes": attributes} if is_build or is_release else None
 
 
 def _is_done(door: Door, project: str, item: WorkItem) -> bool:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 
 from triage.sandbox.answers import Refusal, listing
 from triage.sandbox.organisation import wire_time
 
 if TYPE_CHECKING:
-    from fastapi.responses import Response
-
     from triage.sandbox.answers import Call, Routes
     from triage.sandbox.organisation import Project
 
@@ -174,6 +172,10 @@ def _comments(call: Call) -> Response:
     found = next((each for each in comments if each["id"] == call.number("commentId")), None)
     if found is None:
         raise Refusal(404, "The comment does not exist.", "GitPullRequestCommentNotFoundException")
+    if call.method == "DELETE":
+        found["isDeleted"], found["content"] = True, ""
+        thread["isDeleted"] = all(each["isDeleted"] for each in comments)
+        return Response()
     if call.method == "PATCH":
         found["content"] = _content(call.table())
         found["lastUpdatedDate"] = found["lastContentUpdatedDate"] = thread["lastUpdatedDate"] = wire_time()
@@ -242,7 +244,7 @@ ROUTES: Routes = {
     "repositories": {"GET": _repositories},
     "pull requests": {"GET": _pull_requests},
     "threads": {"GET": _threads, "POST": _threads, "PATCH": _threads},
-    "thread comments": {"GET": _comments, "POST": _comments, "PATCH": _comments},
+    "thread comments": {"GET": _comments, "POST": _comments, "PATCH": _comments, "DELETE": _comments},
     "pull request statuses": {"GET": _pull_request_statuses, "POST": _pull_request_statuses},
     "commit statuses": {"GET": _commit_statuses, "POST": _commit_statuses},
 }

@@ -110,7 +110,12 @@ def check(story: Story, organisation: Organisation, view: Callable[[str], Any]) 
 
 def _in_organisation(project: Project, base_url: str) -> dict[str, Any]:
     items = sorted(project.work_items.items())
-    threads = [(key, thread) for key, kept in sorted(project.threads.items()) for thread in kept]
+    threads = [
+        (key, thread)
+        for key, kept in sorted(project.threads.items())
+        for thread in kept
+        if not thread.get("isDeleted")
+    ]
     home = f"{base_url}/{project.name}"
     return {
         "types": [item["fields"]["System.WorkItemType"] for _, item in items],
