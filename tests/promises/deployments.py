@@ -26,11 +26,10 @@ _LAGS = (0.0, 0.3, 1.0)  # seconds that the search index is behind; nobody waits
 def check(lane: Lane, trials: int, offset: int) -> Tally:
     """Let all hear of the same runs at the same moment; then each deployment looks for doubles."""
     tally = Tally(trials=trials)
-    lag = _LAGS[offset % len(_LAGS)]
-    lane.played.ask(played.lag, lag)
     with _another(lane) as other:
         everything: list[played.Sent] = []
-        for _ in range(trials):
+        for number in range(offset, offset + trials):
+            lane.played.ask(played.lag, _LAGS[number % len(_LAGS)])
             sent = lane.fail(1, 1)
             everything.append(sent)
             racing = [
@@ -40,7 +39,7 @@ def check(lane: Lane, trials: int, offset: int) -> Tally:
             ]
             for child in racing:
                 child.end()
-        time.sleep(lag)
+        time.sleep(max(_LAGS))
         filed = sum(len(lane.seen(sent).items) for sent in everything)
         tally.count("filed twice, then closed", filed - trials)
         for each in (lane, other, lane):
