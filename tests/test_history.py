@@ -184,6 +184,19 @@ def test_a_run_that_fails_again_while_it_is_forgotten_is_told_of(engine: Engine)
     assert [run.ref for run in found_news[1].runs] == [ref]
 
 
+def test_a_job_that_is_tried_again_while_it_is_forgotten_stays(engine: Engine) -> None:
+    with Session(engine) as session, session.begin():
+        session.add(Job(key="run@1", state=State.DISCARDED, project="shop", run_id=1, finished_at=LONG_AGO))
+    forgetting = threading.Thread(target=history.forget, args=(engine, KEEP))
+    with Session(engine) as session, session.begin():
+        again = {"state": State.AVAILABLE, "finished_at": None}  # as by jobs.replay, just before its commit
+        session.exec(update(Job).values(**again))
+        forgetting.start()
+        forgetting.join(0.5)
+    forgetting.join()
+    assert left(engine)["job"] == 1
+
+
 def test_a_long_history_is_forgotten_little_by_little(engine: Engine) -> None:
     """Nobody who wants to write waits for long, and what there is no time for is left for the next day."""
     long_history.fill(engine, 5000)

@@ -120,6 +120,5 @@ def _runs(engine: Engine, before: datetime) -> int:
 def _some(engine: Engine, table: type[SQLModel], condition: ColumnElement[bool]) -> int:
     number = col(table.id)  # type: ignore[attr-defined]
     with Session(engine) as session, session.begin():
-        some = select(number).where(condition).limit(_AT_ONCE)
-        # Said twice: what somebody has changed meanwhile is looked at again.
-        return session.exec(delete(table).where(number.in_(some), condition)).rowcount
+        some = select(number).where(condition).limit(_AT_ONCE).with_for_update(skip_locked=True)
+        return session.exec(delete(table).where(number.in_(session.exec(some).all()))).rowcount
