@@ -128,7 +128,8 @@ def reopen(door: Door, action: ReopenWorkItem, policy: Policy) -> Outcome:
 
     def change(item: WorkItem) -> _Change:
         is_over = _category(door, project, item) in {"Completed", "Resolved"}
-        if _is_linked(item, link) and not is_over:
+        was_ended = is_over or RENEWED in _split(str(item.fields.get("System.Tags") or ""))
+        if _is_linked(item, link) and not was_ended:
             return [], "knew already that it fails again"
         patch = [
             *([] if _is_linked(item, link) else [_add("/relations/-", link)]),
