@@ -277,7 +277,7 @@ def _end(
         incident_tag=row.tag,
         work_item=None if in_digest else row.work_item,
         proof=found.sentence,
-        since=row.reopened_at.isoformat() if row.reopened_at else "",
+        since=record.which_time(engine, row),
         policy=policy,
     )
     # That a person has closed the item need not mean that anything works: nobody else is told.

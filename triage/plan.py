@@ -90,7 +90,7 @@ class News:
     latest: Run  # that it broke
     newest: int  # finding of all this
     came_back: bool = False  # since its work item was written to: it had been closed
-    since: str = ""  # when it came back, "" when it never did
+    since: str = ""  # when it came back, or began after an earlier one; "" the first time
     earlier: tuple[Earlier, ...] = ()  # times that it had to be renewed before, the last first
     digest: int | None = None  # the work item that spoke for it until now; it gets its own
 
@@ -216,8 +216,8 @@ def after(
 ) -> tuple[Act, ...]:
     """Return what to do once a credential works again.
 
-    `runs` are those that it alone broke, the oldest first; `since` is when its incident came back, "" when
-    it never did.
+    `runs` are those that it alone broke, the oldest first; `since` is when its incident came back, or began
+    after an earlier one, "" the first time.
     """
     project = finding.run.project_id
     actions: list[Act] = [EndWorkItem(project, work_item, proof, since)] if work_item is not None else []

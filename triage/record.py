@@ -207,7 +207,7 @@ def news(engine: Engine, incident_id: int, *, digest: int | None = None) -> tupl
             latest=next(_runs([latest] if latest else []), opened.run),
             newest=newest,
             came_back=has_come_back(incident),
-            since=incident.reopened_at.isoformat() if incident.reopened_at else "",
+            since=_which_time(session, incident),
             earlier=earlier(session, incident) if digest or incident.work_item is None else (),
             digest=digest,
         )
@@ -494,6 +494,22 @@ def move(engine: Engine, incident_id: int, *, number: int, url: str) -> None:
             (Effect, col(Effect.key) == f"item:{incident_id}", {"remote_id": str(number), "url": url}),
         ):
             session.exec(update(table).where(of_this).values(**values))
+
+
+def which_time(engine: Engine, row: Incident) -> str:
+    """Return what tells this time that a credential ended from those before, "" the first time.
+
+    The same run may be run again and fail again each time.
+    """
+    with Session(db.reader(engine)) as session:
+        return _which_time(session, row)
+
+
+def _which_time(session: Session, row: Incident) -> str:
+    if row.reopened_at is not None:
+        return row.reopened_at.isoformat()
+    before = select(Incident.id).where(Incident.tag == row.tag, col(Incident.id) < row.id).limit(1)
+    return row.opened_at.isoformat() if session.exec(before).first() is not None else ""
 
 
 def has_come_back(incident: Incident) -> bool:

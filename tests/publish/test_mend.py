@@ -358,6 +358,32 @@ def test_the_same_run_run_again_and_failing_again_opens_its_item_again(engine: E
     assert stage.project.build_tags[41] == ["expired-credential"]
 
 
+def test_an_item_that_stayed_open_hears_that_the_same_run_fails_again(engine: Engine, stage: Stage) -> None:
+    """Where the policy is to comment alone, nothing but its tag shows that it was over."""
+    comment = replace(PROMPT, work_item_after="comment")
+    broke(engine, stage, stage.finding(), comment)
+    for hours in (1, 3):
+        used(stage, FAILED + timedelta(hours=hours))
+        look(engine, stage, comment)
+        assert "credential-renewed" in the_item(stage)["fields"]["System.Tags"]
+        again = findings.run(41, finished_at=FAILED + timedelta(hours=hours + 1))
+        broke(engine, stage, stage.finding(again), comment)
+        item = the_item(stage)
+        assert "credential-renewed" not in item["fields"]["System.Tags"]
+        assert "It fails again" in said(stage, item["id"])[-1]
+
+
+def test_a_run_that_fails_again_in_a_later_incident_is_marked_anew(engine: Engine, stage: Stage) -> None:
+    never = replace(PROMPT, reopen_within=timedelta(0))
+    for hours in (0, 2):
+        run = findings.run(41, finished_at=FAILED + timedelta(hours=hours))
+        broke(engine, stage, stage.finding(run), never)
+        assert stage.project.build_tags[41] == ["expired-credential"]
+        used(stage, FAILED + timedelta(hours=hours + 1))
+        assert look(engine, stage, never) == "Looked at 1 open incident; 1 are over."
+        assert stage.project.build_tags[41] == ["credential-renewed"]
+
+
 def test_the_run_that_fails_again_is_told_of_whichever_it_is(engine: Engine, stage: Stage) -> None:
     for number in (41, 42):
         broke(engine, stage, stage.finding(findings.run(number)))
