@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlmodel import Session, select
 
-from triage import azdo, db, jobs, sweep
+from triage import azdo, config, db, jobs, sweep
 from triage.azdo.limits import Limits
 from triage.db import Cursor, Delivery, Job
 from triage.domain import RunRef
@@ -173,6 +173,21 @@ def test_who_was_not_swept_longest_is_swept_first(organisation: Organisation, en
     organisation.asked.clear()
     swept(organisation, engine)
     assert [shop.id in path for path in listed(organisation)] == [False, False, True, True]
+
+
+@pytest.mark.parametrize(("keep_days", "missed"), [(30, 1), (0, 2)])
+def test_what_was_forgotten_while_nobody_swept_is_not_taken_for_new(
+    organisation: Organisation, engine: Engine, keep_days: int, missed: int
+) -> None:
+    """As after two months in which triage might not see the project, and events told of its runs."""
+    shop = next(iter(organisation.projects.values()))
+    ran(shop, 41, minutes=60 * 24 * 40)
+    ran(shop, 42, minutes=60 * 24 * 20)
+    with Session(engine) as session, session.begin():
+        session.add(Cursor(project_id=shop.id, swept_until=db.now() - timedelta(days=60)))
+    door = azdo.connect(organisation.url, "played")
+    told = sweep.round_of(door, engine, config.Sweep(), timedelta(days=keep_days))
+    assert told.missed == missed
 
 
 def test_a_machine_whose_clock_is_hours_off_leaves_no_run_out(

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 _OVERLAP = timedelta(minutes=10)  # a run may be listed after others that ended later
+_DAY = timedelta(days=1)
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
 
@@ -45,14 +46,15 @@ class Swept:
         return f"Looked at {where}: {found}{refused}"
 
 
-def round_of(door: Door, engine: Engine, settings: SweepSettings) -> Swept:
-    """Sweep as the settings say."""
+def round_of(door: Door, engine: Engine, settings: SweepSettings, keep: timedelta = timedelta(0)) -> Swept:
+    """Sweep as the settings say. What triage has kept for `keep` it may have forgotten; 0: it never does."""
     return sweep(
         door,
         engine,
         first=timedelta(hours=settings.lookback_hours),
         grace=timedelta(seconds=settings.grace_seconds),
         only=settings.projects,
+        keep=keep,
     )
 
 
@@ -64,6 +66,7 @@ def sweep(
     first: timedelta,
     grace: timedelta,
     only: Sequence[str] = (),
+    keep: timedelta = timedelta(0),
 ) -> Swept:
     """Queue each project's failed runs since its last sweep, or since a time; `first` goes for a new project.
 
@@ -72,6 +75,7 @@ def sweep(
     RetryLater when some could not be swept now; the others were.
     """
     until = _present(engine) - grace
+    known_from = until - keep + _DAY if keep else _NEVER  # what ended before may have been forgotten
     failed = missed = refused = 0
     faults: list[str] = []
     cursors = _cursors(engine)
@@ -80,7 +84,7 @@ def sweep(
     for project_id, name in sorted(projects, key=lambda each: cursors.get(each[0], _NEVER)):
         begin = since or cursors.get(project_id) or until - first
         try:
-            for run in door.failed_runs(project_id, begin - _OVERLAP, until):
+            for run in door.failed_runs(project_id, max(begin - _OVERLAP, known_from), until):
                 failed += 1
                 marker = str(int(run.finished_at.timestamp())) if run.finished_at else ""
                 if jobs.put(engine, run.ref, marker=marker):

@@ -156,7 +156,8 @@ class Worker(threading.Thread):
             case jobs.Kind.FORGET:
                 return str(history.forget(self.engine, timedelta(days=self.settings.history.keep_days)))
             case jobs.Kind.SWEEP:
-                return str(sweep.round_of(door, self.engine, self.settings.sweep))
+                kept = timedelta(days=self.settings.history.keep_days)
+                return str(sweep.round_of(door, self.engine, self.settings.sweep, kept))
             case _:
                 raise Cancel(f"This version of triage knows no job of the kind {job.kind!r}.")
 
