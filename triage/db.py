@@ -434,6 +434,13 @@ def reader(engine: Engine) -> Engine:
     return engine.execution_options(triage_reads_only=True)
 
 
+def clock(engine: Engine) -> datetime:
+    """Return the present by the database's clock: to compare with what another machine wrote."""
+    with Session(reader(engine)) as session:
+        moment: datetime = session.exec(sa.select(present())).scalar_one()  # type: ignore[call-overload]
+    return moment
+
+
 def one_at_a_time(connection: sa.Connection, what: str) -> None:
     """Wait until no other transaction does the same; until this one ends, others wait."""
     if connection.dialect.name == "postgresql":  # SQLite has one writer anyway

@@ -121,7 +121,7 @@ def same_cause(engine: Engine, fingerprints: Sequence[str]) -> list[FindingRow] 
                 .join(Incident, col(Incident.id) == col(FindingRow.incident_id))
                 .where(
                     FindingRow.fingerprint == fingerprint,
-                    FindingRow.found_at > now() - _KNOWN_FOR,
+                    FindingRow.found_at > db.present(-_KNOWN_FOR.total_seconds()),
                     not_over(),
                 )
                 .limit(1)
@@ -228,9 +228,10 @@ def told(engine: Engine, incident_id: int, said: plan.News, *, work_item: bool) 
 
 def tell_later(engine: Engine, incident_id: int, at: datetime) -> None:
     """Plan another telling of an incident."""
+    wait = at - db.clock(engine)
     with Session(engine) as session, session.begin():
         held = select(Incident).where(Incident.id == incident_id).with_for_update()
-        jobs.put_telling(session, session.exec(held).one(), at - now())
+        jobs.put_telling(session, session.exec(held).one(), wait)
 
 
 def open_incidents(engine: Engine, limit: int, *, connection_id: str = "") -> list[Incident]:

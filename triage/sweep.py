@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, select
 
 from triage import jobs
-from triage.db import Cursor, Delivery, present, reader
+from triage.db import Cursor, Delivery, clock, reader
 from triage.errors import AccessRefused, Cancel, RetryLater, UsageError
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def sweep(
     are, so that what a crash cuts off is swept again. Raises UsageError for a project that is not there,
     RetryLater when some could not be swept now; the others were.
     """
-    until = _present(engine) - grace
+    until = clock(engine) - grace
     known_from = until - keep + _DAY if keep else _NEVER  # what ended before may have been forgotten
     failed = missed = refused = 0
     faults: list[str] = []
@@ -121,13 +121,6 @@ def _chosen(projects: Sequence[tuple[str, str]], only: Sequence[str]) -> list[tu
             "sweep.projects or --project."
         )
     return [spelt[name.lower()] for name in only]
-
-
-def _present(engine: Engine) -> datetime:
-    """Return the present by the database's clock: another machine goes on where this one ends."""
-    with Session(reader(engine)) as session:
-        moment: datetime = session.exec(select(present())).one()
-    return moment
 
 
 def _cursors(engine: Engine) -> dict[str, datetime]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from sqlmodel import Session, col, func, select
 
 from triage import acts, effects, jobs, plan, publish, record
-from triage.db import CLOSED, ENDING, Effect, Incident, now
+from triage.db import CLOSED, ENDING, Effect, Incident, clock, now, present
 from triage.errors import Cancel, RetryLater, Snooze
 from triage.publish import messages, work_item
 
@@ -92,7 +92,7 @@ def _decided(
         incident_id=row.id or 0,
         incident_tag=row.tag,
         work_item=None if news.digest else row.work_item,
-        now=now(),
+        now=clock(engine),
         policy=policy,
         pages_url=pages_url,
     )
@@ -151,7 +151,7 @@ def _is_too_much(engine: Engine, row: Incident, policy: plan.Policy) -> bool:
             .where(
                 Incident.project_id == row.project_id,
                 col(Effect.key).startswith("item:"),
-                col(Effect.intended_at) > now() - timedelta(hours=1),
+                col(Effect.intended_at) > present(-3600),
             )
         ).one()
     # One that was begun is finished: it may be there already.

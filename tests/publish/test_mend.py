@@ -231,6 +231,46 @@ print(len(record.open_incidents(db.open_engine(sys.argv[2]), 10)))
 """
 
 
+@pytest.mark.parametrize("hours", [-2, 2])
+def test_a_machine_whose_clock_is_hours_off_tells_the_work_item_when_it_is_due(
+    engine: Engine, stage: Stage, database_url: str, hours: int
+) -> None:
+    hourly = replace(PROMPT, group_interval=timedelta(hours=1))
+    broke(engine, stage, stage.finding(), hourly)
+    tag = the_incident(engine).tag
+    for due, told in ((False, 1), (True, 2)):
+        run = findings.run(42 + due, pipeline_id=8 + due)
+        record.finding(engine, stage.finding(run), tag=tag, title="", fingerprint="", policy=PROMPT)
+        with Session(engine) as session, session.begin():
+            session.exec(update(Incident).values(item_at=db.present(-5400 if due else -1800)))
+            session.exec(update(db.Job).values(available_at=db.present(-1)))
+        url = stage.organisation.url
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", _TOLD_ELSEWHERE, str(hours), database_url, url],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert the_item(stage)["rev"] == told, done.stdout
+
+
+_TOLD_ELSEWHERE = """
+import sys
+import triage.domain  # knows the time only from what is read
+from tests.elsewhere import shift
+shift(float(sys.argv[1]))
+from datetime import timedelta
+from triage import azdo, db, jobs, plan, tell
+engine = db.open_engine(sys.argv[2])
+hourly = plan.Policy(group_wait=timedelta(0), group_interval=timedelta(hours=1), settle_seconds=0)
+while (job := jobs.claim(engine, "elsewhere")) is not None:
+    if job.kind == "incident":
+        print(tell.incident(azdo.connect(sys.argv[3], "played"), engine, hourly, "http://127.0.0.1:8080", job))
+    jobs.complete(engine, job, "done")
+"""
+
+
 _FOUND_ELSEWHERE = """
 import sys
 from datetime import UTC, datetime
