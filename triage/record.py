@@ -237,7 +237,7 @@ def tell_later(engine: Engine, incident_id: int, at: datetime) -> None:
 def open_incidents(engine: Engine, limit: int, *, connection_id: str = "") -> list[Incident]:
     """Return open incidents that nobody is being told of now, those longest not looked at first.
 
-    Of all connections, or of one.
+    Of all connections, or of one. Of one that a crash left ended in part nobody is told until somebody looks.
     """
     telling = (
         select(Job.id)
@@ -252,7 +252,7 @@ def open_incidents(engine: Engine, limit: int, *, connection_id: str = "") -> li
     with Session(engine, expire_on_commit=False) as session:
         query = (
             select(Incident)
-            .where(not_over(), ~telling)
+            .where(not_over(), (col(Incident.state) == ENDING) | ~telling)
             .order_by(col(Incident.checked_at).asc().nulls_first())
             .limit(limit)
         )
@@ -314,7 +314,7 @@ def begin_end(engine: Engine, incident_id: int, last_failed_at: datetime | None)
         incident = session.exec(held).one()
         if incident.state == CLOSED or incident.last_failed_at != last_failed_at:
             return None
-        if session.exec(telling.limit(1)).first() is not None:
+        if incident.state == OPEN and session.exec(telling.limit(1)).first() is not None:
             return None
         incident.state = ENDING
     return incident

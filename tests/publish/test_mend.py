@@ -581,6 +581,26 @@ def test_what_a_crash_left_ended_in_part_is_no_person_s_doing(engine: Engine, st
     assert len(said(stage, the_item(stage)["id"])) == 1
 
 
+@pytest.mark.parametrize("is_telling", [False, True])
+def test_what_a_crash_left_ended_in_part_is_looked_at_though_its_people_are_to_be_told(
+    engine: Engine,
+    stage: Stage,
+    is_telling: bool,  # noqa: FBT001
+) -> None:
+    """The telling waits for the end; where no round looks (every_seconds = 0) both would wait for ever."""
+    broke(engine, stage, stage.finding())
+    ended_in_part(engine, stage)
+    again = findings.run(44, finished_at=FAILED - timedelta(minutes=1))
+    tag = the_incident(engine).tag
+    record.finding(engine, stage.finding(again), tag=tag, title="", fingerprint="", policy=PROMPT)
+    used(stage, LATER)
+    if is_telling:
+        assert jobs.claim(engine, "one") is not None
+    changed = db.Job(key=f"connection:{findings.CONNECTION}@1", kind="connection", lease="other/1")
+    assert mend.look_at(stage.door, engine, PROMPT, changed) == "Looked at 1 open incident; 1 are over."
+    assert the_incident(engine).state == "closed"
+
+
 def test_a_telling_that_is_tried_again_says_nothing_while_the_incident_is_being_ended(
     engine: Engine, stage: Stage
 ) -> None:
