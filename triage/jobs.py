@@ -26,6 +26,7 @@ LEASE_SECONDS = 120.0
 MAX_ATTEMPTS = 20  # with the backoff below: about a day and a half
 MAX_CRASHES = 5
 _CRASH_SECONDS = 2.0  # wait after a second crash; doubled by each further one
+_MERGE_SECONDS = 600.0  # longer than the search index may lag behind
 _BACKOFF_SECONDS, _BACKOFF_MAX_SECONDS = 5.0, 4 * 3600.0
 _ROUND_BACKOFF_MAX_SECONDS = 600.0  # nobody else looks, and while one waits no other is put
 
@@ -154,17 +155,16 @@ def put_telling(session: Session, incident: Incident, wait: timedelta) -> None:
     )
 
 
-def put_merge(engine: Engine, incident_id: int, project: str, wait: timedelta, *, after: str = "") -> None:
-    """Have it checked after a wait, once, whether an incident's work item was filed twice.
+def put_merge(session: Session, incident_id: int, project: str, *, after: str = "") -> None:
+    """Have it checked later, once, whether an incident's work item was filed twice.
 
-    Once more `after` something of that name.
+    Once more `after` something of that name. In the caller's transaction.
     """
     key = f"merge:{incident_id}:{after}" if after else f"merge:{incident_id}"
-    with Session(engine) as session, session.begin():
-        if session.exec(select(Job.id).where(Job.key == key)).first() is None:
-            job = Job(key=key, kind=Kind.MERGE, project=project, incident_id=incident_id)
-            job.available_at = present(wait.total_seconds())
-            session.add(job)
+    if session.exec(select(Job.id).where(Job.key == key)).first() is None:
+        job = Job(key=key, kind=Kind.MERGE, project=project, incident_id=incident_id)
+        job.available_at = present(_MERGE_SECONDS)
+        session.add(job)
 
 
 def _turn(session: Session, project: str) -> int:

@@ -466,16 +466,18 @@ def _open_again(session: Session, over: Incident, found: Finding) -> None:
         over.work_item = over.work_item_url = over.item_at = None  # it was a digest's
 
 
-def work_item(engine: Engine, incident_id: int, said: plan.News, *, number: int, url: str) -> None:
+def work_item(engine: Engine, row: Incident, said: plan.News, *, number: int, url: str, is_own: bool) -> None:
     """Keep which work item stands for an incident, and what it was filed with.
 
     In one: a telling that fails after the filing is done again, and files nothing then. A worker that
-    stood still meanwhile takes back nothing of what another has told since.
+    stood still meanwhile takes back nothing of what another has told since. Of its `own` one, which is no
+    digest, it is to be checked later whether it was filed twice; nobody would plan that afterwards.
     """
+    assert row.id is not None  # noqa: S101 - read from the database
     with Session(engine) as session, session.begin():
         session.exec(
             update(Incident)
-            .where(col(Incident.id) == incident_id, col(Incident.item_finding) <= said.newest)
+            .where(col(Incident.id) == row.id, col(Incident.item_finding) <= said.newest)
             .values(
                 work_item=number,
                 work_item_url=url,
@@ -484,6 +486,8 @@ def work_item(engine: Engine, incident_id: int, said: plan.News, *, number: int,
                 item_at=db.present(),
             )
         )
+        if is_own:
+            jobs.put_merge(session, row.id, row.project_id)
 
 
 def move(engine: Engine, incident_id: int, *, number: int, url: str) -> None:

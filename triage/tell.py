@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from sqlmodel import Session, col, func, select
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from triage.db import Job
 
 _ENDING_SECONDS = 15.0
-_MERGE_AFTER = timedelta(minutes=10)  # longer than the search index may lag behind
 
 
 def incident(door: Door, engine: Engine, policy: plan.Policy, pages_url: str, job: Job) -> str:
@@ -71,15 +69,14 @@ def _tell(
         try:
             outcome = carry_out(door, engine, policy, job.incident_id, told, worker=job.lease or "")
         except effects.Lost:
-            # Both may have filed.
-            jobs.put_merge(engine, job.incident_id, row.project_id, _MERGE_AFTER, after=job.lease or "")
+            with Session(engine) as session, session.begin():  # both may have filed
+                jobs.put_merge(session, job.incident_id, row.project_id, after=job.lease or "")
             raise
         did.append(outcome.detail)
         if isinstance(action, acts.FileWorkItem) and outcome.url:
             number = int(outcome.remote_id)
-            record.work_item(engine, job.incident_id, news, number=number, url=outcome.url)
-            if told is action:  # what else has an incident's tag is no double of a digest
-                jobs.put_merge(engine, job.incident_id, row.project_id, _MERGE_AFTER)
+            is_own = told is action  # what else has an incident's tag is no double of a digest
+            record.work_item(engine, row, news, number=number, url=outcome.url, is_own=is_own)
         wrote = wrote or isinstance(action, acts.FileWorkItem | acts.UpdateWorkItem | acts.ReopenWorkItem)
     return did, wrote
 

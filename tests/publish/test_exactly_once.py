@@ -9,7 +9,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from sqlmodel import Session, select, update
+from sqlalchemy import event
+from sqlmodel import Session, col, func, select, update
 
 from tests import findings
 from tests.publish.conftest import POLICY, Stage
@@ -200,6 +201,24 @@ def test_an_item_filed_twice_is_closed_but_for_the_first(engine: Engine, stage: 
     assert items[double]["fields"]["System.State"] == "Closed"
     assert items[copy]["fields"]["System.State"] == "New"
     assert tell.merge(stage.door, engine, job) == "Filed once, as it should be."
+
+
+def test_whoever_knows_its_item_will_look_for_a_second_one(engine: Engine, stage: Stage) -> None:
+    """At no moment is the one in the database without the other: a kill in between would leave two open."""
+    seen: list[tuple[int, int]] = []
+
+    def look(_: object) -> None:
+        with db.reader(engine).connect() as connection:
+            items = connection.execute(select(func.count(col(Incident.work_item))))
+            checks = connection.execute(select(func.count()).where(col(Job.kind) == jobs.Kind.MERGE))
+            seen.append((items.scalar_one(), checks.scalar_one()))
+
+    record_it(engine, stage, stage.finding())
+    job = telling(engine)
+    event.listen(Session, "after_commit", look)
+    tell_it(stage.door, engine, job)
+    event.remove(Session, "after_commit", look)
+    assert set(seen) == {(0, 0), (1, 1)}
 
 
 def filed_by_another(engine: Engine, stage: Stage) -> tuple[int, int]:
