@@ -338,7 +338,7 @@ def _day(ahead: int) -> str:
 
 
 def _definition_id(project: str, pipeline: str) -> int:
-    return 100 + zlib.crc32(f"{project}/{pipeline}".encode()) % 9000
+    return 100 + zlib.crc32(f"{project}/{pipeline}".encode()) % 2_000_000_000  # of few, two would be alike
 
 
 def _people(organisation: Organisation) -> None:
