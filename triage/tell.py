@@ -15,7 +15,7 @@ from triage.publish import messages, work_item
 if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
 
-    from triage.azdo import Door, WorkItem
+    from triage.azdo import Door
     from triage.db import Job
 
 _ENDING_SECONDS = 15.0
@@ -116,14 +116,16 @@ def merge(door: Door, engine: Engine, job: Job) -> str:
     if not twins:
         return "Filed once, as it should be."
     doubles, kept = [each.id for each in twins], row.work_item
-    if kept > doubles[0] and row.state != CLOSED and take_over(door, engine, row, twins[0]):
+    if kept > doubles[0] and row.state != CLOSED and take_over(door, engine, row, doubles[0]):
         doubles, kept = sorted([*doubles[1:], kept]), doubles[0]
     for number in doubles:
+        if row.state != CLOSED and not record.stands_in_digest(engine, row):
+            work_item.hand_over(door, row.project_id, number, kept)  # what it was told until just now
         work_item.close(door, row.project_id, number, messages.duplicate(kept))
     return f"Closed, as filed twice: {', '.join(map(str, doubles))}; {kept} stays."
 
 
-def take_over(door: Door, engine: Engine, row: Incident, elder: WorkItem) -> bool:
+def take_over(door: Door, engine: Engine, row: Incident, elder: int) -> bool:
     """Let an incident have the oldest work item of its credential. Returns False when a digest has its place.
 
     Which is the oldest all agree upon, also two deployments of triage, each with a database of its own; if
@@ -133,7 +135,9 @@ def take_over(door: Door, engine: Engine, row: Incident, elder: WorkItem) -> boo
     if record.stands_in_digest(engine, row):
         return False
     work_item.hand_over(door, row.project_id, row.work_item, elder)
-    record.move(engine, row.id, number=elder.id, url=elder.url)
+    url = door.work_item_url(row.project_name, elder)
+    record.move(engine, row.id, number=elder, url=url)
+    row.work_item, row.work_item_url = elder, url
     return True
 
 

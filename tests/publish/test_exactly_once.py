@@ -186,6 +186,7 @@ def test_an_item_filed_twice_is_closed_but_for_the_first(engine: Engine, stage: 
         stage.finding(), publish.title(stage.finding()), incident.tag, "http://127.0.0.1:8080/incidents/5"
     )
     double = int(stage.do(other).remote_id)
+    work_item.update(stage.door, acts.UpdateWorkItem((findings.run(42),), 0, 2, stage.project.id, double, ""))
     copy = int(stage.do(other).remote_id)  # this one by a person
     stage.project.work_items[copy]["fields"]["System.CreatedBy"] = wire.person("Build Requester", "")
     stage.organisation.search_lag_seconds = 0
@@ -199,6 +200,7 @@ def test_an_item_filed_twice_is_closed_but_for_the_first(engine: Engine, stage: 
     items = stage.project.work_items
     assert items[incident.work_item or 0]["fields"]["System.State"] == "New"
     assert items[double]["fields"]["System.State"] == "Closed"
+    assert linked(stage, incident.work_item or 0) == {"41", "42"}, "the double was told of 42"
     assert items[copy]["fields"]["System.State"] == "New"
     assert tell.merge(stage.door, engine, job) == "Filed once, as it should be."
 

@@ -217,16 +217,16 @@ def twins(door: Door, project: str, tag: str, number: int) -> list[WorkItem]:
     return [item for item in ours if not _is_done(door, project, item)]
 
 
-def hand_over(door: Door, project: str, number: int, elder: WorkItem) -> Outcome:
-    """Let an older work item know the runs of a younger one, which it stands for from now on."""
-    younger = door.work_item(project, number)
-    runs = [link for each in younger.relations if (link := _as_run_link(each))] if younger else []
+def hand_over(door: Door, project: str, number: int, to: int) -> Outcome:
+    """Let a work item know the runs of another, which it stands for from now on."""
+    other = door.work_item(project, number)
+    runs = [link for each in other.relations if (link := _as_run_link(each))] if other else []
 
     def change(item: WorkItem) -> _Change:
         new = [_add("/relations/-", link) for link in runs if not _is_linked(item, link)]
         return ([*new, _comment(messages.took_over(number))], "took over") if new else ([], _KNEW)
 
-    return _write(door, project, elder.id, change)
+    return _write(door, project, to, change)
 
 
 def _open_items(door: Door, project: str, tag: str, *, in_doubt: bool, policy: Policy) -> list[WorkItem]:
