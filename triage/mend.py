@@ -259,7 +259,8 @@ def _by_person(door: Door, engine: Engine, row: Incident) -> Proof | None:
     if closed is None or closed <= row.last_failed_at:
         return None
     twins = work_item.twins(door, row.project_id, row.tag, row.work_item)
-    if twins and twins[0].id < row.work_item and tell.take_over(door, engine, row, twins[0].id):
+    if twins and twins[0].id < row.work_item:
+        tell.take_over(door, engine, row, twins[0].id)
         return None
     return Proof(f"Work item {row.work_item} was closed by a person.", by_person=True)
 

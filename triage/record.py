@@ -490,13 +490,13 @@ def work_item(engine: Engine, row: Incident, said: plan.News, *, number: int, ur
             jobs.put_merge(session, row.id, row.project_id)
 
 
-def move(engine: Engine, incident_id: int, *, number: int, url: str) -> None:
+def move(engine: Engine, row: Incident, *, number: int, url: str) -> None:
     """Keep that another work item than the one that was filed stands for an incident."""
     with Session(engine) as session, session.begin():
         # The incident first, as everywhere.
         for table, of_this, values in (
-            (Incident, col(Incident.id) == incident_id, {"work_item": number, "work_item_url": url}),
-            (Effect, col(Effect.key) == f"item:{incident_id}", {"remote_id": str(number), "url": url}),
+            (Incident, col(Incident.id) == row.id, {"work_item": number, "work_item_url": url}),
+            (Effect, col(Effect.key) == f"item:{row.id}", {"remote_id": str(number), "url": url}),
         ):
             session.exec(update(table).where(of_this).values(**values))
 

@@ -115,30 +115,27 @@ def merge(door: Door, engine: Engine, job: Job) -> str:
     twins = work_item.twins(door, row.project_id, row.tag, row.work_item)
     if not twins:
         return "Filed once, as it should be."
+    is_own = row.state != CLOSED and not record.stands_in_digest(engine, row)
     doubles, kept = [each.id for each in twins], row.work_item
-    if kept > doubles[0] and row.state != CLOSED and take_over(door, engine, row, doubles[0]):
+    if is_own and kept > doubles[0]:
         doubles, kept = sorted([*doubles[1:], kept]), doubles[0]
+        record.move(engine, row, number=kept, url=door.work_item_url(row.project_name, kept))
     for number in doubles:
-        if row.state != CLOSED and not record.stands_in_digest(engine, row):
-            work_item.hand_over(door, row.project_id, number, kept)  # what it was told until just now
+        if is_own:
+            work_item.hand_over(door, row.project_id, number, kept)
         work_item.close(door, row.project_id, number, messages.duplicate(kept))
     return f"Closed, as filed twice: {', '.join(map(str, doubles))}; {kept} stays."
 
 
-def take_over(door: Door, engine: Engine, row: Incident, elder: int) -> bool:
-    """Let an incident have the oldest work item of its credential. Returns False when a digest has its place.
+def take_over(door: Door, engine: Engine, row: Incident, elder: int) -> None:
+    """Let an incident have the oldest work item of its credential in place of one that is closed.
 
     Which is the oldest all agree upon, also two deployments of triage, each with a database of its own; if
     each kept the one that it knows, each would close the other's.
     """
-    assert row.id is not None and row.work_item is not None  # noqa: S101, PT018 - only then one is older
-    if record.stands_in_digest(engine, row):
-        return False
+    assert row.work_item is not None  # noqa: S101 - only then one is older
     work_item.hand_over(door, row.project_id, row.work_item, elder)
-    url = door.work_item_url(row.project_name, elder)
-    record.move(engine, row.id, number=elder, url=url)
-    row.work_item, row.work_item_url = elder, url
-    return True
+    record.move(engine, row, number=elder, url=door.work_item_url(row.project_name, elder))
 
 
 def _is_too_much(engine: Engine, row: Incident, policy: plan.Policy) -> bool:
