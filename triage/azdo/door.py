@@ -709,8 +709,7 @@ class Door:
         self, project_id: str, repository_id: str, pull_request: int, thread_id: int, comment_id: int
     ) -> None:
         """Delete a comment of ours; a thread without any other is gone with it."""
-        place = {"threadId": thread_id, "commentId": comment_id}
-        route = {**_pull(project_id, repository_id, pull_request), **place}
+        route = _comment(project_id, repository_id, pull_request, thread_id, comment_id)
         self._wire.send("DELETE", *_THREAD_COMMENTS, route=route)
 
     def update_comment(
@@ -723,11 +722,7 @@ class Door:
         content: str,
     ) -> None:
         """Replace the text of a comment of ours."""
-        route = {
-            **_pull(project_id, repository_id, pull_request),
-            "threadId": thread_id,
-            "commentId": comment_id,
-        }
+        route = _comment(project_id, repository_id, pull_request, thread_id, comment_id)
         body, _ = self._wire.send("PATCH", *_THREAD_COMMENTS, route=route, content={"content": content})
         if shapes.whole(body, "id") != comment_id:
             raise RetryLater(f"Azure DevOps does not confirm comment {comment_id}; trying again.")
@@ -892,6 +887,13 @@ def _wire_time(moment: datetime) -> str:
 
 def _pull(project_id: str, repository_id: str, pull_request: int) -> dict[str, str | int]:
     return {"project": project_id, "repositoryId": repository_id, "pullRequestId": pull_request}
+
+
+def _comment(
+    project_id: str, repository_id: str, pull_request: int, thread_id: int, comment_id: int
+) -> dict[str, str | int]:
+    place = _pull(project_id, repository_id, pull_request)
+    return {**place, "threadId": thread_id, "commentId": comment_id}
 
 
 def _use(data: Any) -> Use:
