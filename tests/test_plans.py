@@ -18,7 +18,7 @@ from triage import azdo, config, db, diagnosis, jobs, record, watch, worker
 from triage import history as remembered
 from triage.db import Incident, Job
 from triage.domain import RunRef
-from triage.intake.deliveries import store
+from triage.intake.deliveries import Keeper
 from triage.jobs import State
 from triage.sandbox.organisation import Organisation, wire_time
 from triage.sandbox.server import serve
@@ -141,7 +141,7 @@ def test_a_run_is_triaged_told_of_and_closed_without_reading_a_whole_history(
                 mate.handle(door, job)
 
         for body in stage.fail(organisation, "noisy", 6, 2, 1):
-            store(engine, body, played.url)
+            Keeper(engine).store(body, played.url)
             work()
         renewed(organisation)
         for kind in (jobs.Kind.SWEEP, jobs.Kind.MEND):

@@ -36,7 +36,7 @@ from tests.promises import played
 from tests.promises.lane import Tally
 from triage import azdo, jobs, mend, sweep, worker
 from triage.db import Incident, Job
-from triage.intake import deliveries
+from triage.intake.deliveries import Keeper
 from triage.sandbox import events, wire
 from triage.sandbox.organisation import wire_time
 
@@ -291,7 +291,7 @@ class AnyOrder(RuleBasedStateMachine):
         self._take(self.any, event, event.body)
 
     def _take(self, project: _Project, event: _Event, body: bytes) -> None:
-        deliveries.store(self.stage.engine, body, self.stage.settings.azure_devops.url)
+        Keeper(self.stage.engine).store(body, self.stage.settings.azure_devops.url)
         if event.marker:
             self._queue(project, event.run, event.marker)
 

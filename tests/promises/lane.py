@@ -19,7 +19,7 @@ from tests.promises import played
 from tests.promises.forked import Beside, Child, fork
 from triage import azdo, config, db, diagnosis, faultpoint, jobs, plan, worker
 from triage.db import Effect, Job
-from triage.intake import deliveries
+from triage.intake.deliveries import Keeper
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -154,7 +154,7 @@ def attempt(
     for each in dead:
         jobs.abandon(lane.engine, each)
     for number, body in enumerate(bodies):
-        deliveries.store(lane.engine, body, lane.settings.azure_devops.url)
+        Keeper(lane.engine).store(body, lane.settings.azure_devops.url)
         say(number)
     work(lane, name, merge=merge)
     return "done"

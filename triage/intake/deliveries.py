@@ -25,16 +25,6 @@ if TYPE_CHECKING:
 _TOGETHER_MAX = 100
 
 
-def store(
-    engine: Engine, body: bytes | None, organization_url: str, *, source: Source = "hook"
-) -> dict[str, str]:
-    """Keep an event durably and queue the run it tells of. Returns what became of it.
-
-    A body that could not be taken whole is None.
-    """
-    return Keeper(engine, source=source).store(body, organization_url)
-
-
 @dataclass
 class _Told:
     """An event whose sender waits for it to be kept."""
@@ -65,7 +55,10 @@ class Keeper:
         self._waiting: list[_Told] = []
 
     def store(self, body: bytes | None, organization_url: str) -> dict[str, str]:
-        """Keep an event, as the function of this name does."""
+        """Keep an event durably and queue the run it tells of. Returns what became of it.
+
+        A body that could not be taken whole is None.
+        """
         if body is None:
             notice = Notice("refused", "The body is too large, compressed or broke off.")
         else:
