@@ -177,17 +177,22 @@ def test_a_project_gets_no_more_items_than_it_can_take_and_then_one_digest(
     assert stage.project.work_items[digest]["rev"] == 1, "it does not hear of each of them"
 
 
+def filed_too(stage: Stage, run: int = 41) -> int:
+    """Let another deployment of triage file an item for the same credential. Returns its number."""
+    found = stage.finding(findings.run(run))
+    tag = plan.incident_tag(stage.organisation.url, plan.incident_key(found))
+    act = acts.FileWorkItem(found, publish.title(found), tag, "http://127.0.0.1:8081/incidents/1")
+    return int(stage.do(act).remote_id)
+
+
 def test_an_item_filed_twice_is_closed_but_for_the_first(engine: Engine, stage: Stage) -> None:
     record_it(engine, stage, stage.finding())
     tell_it(stage.door, engine, telling(engine))
     incident = the_incident(engine)
     stage.organisation.search_lag_seconds = 60  # another triage files it, too, and neither can know
-    other = acts.FileWorkItem(
-        stage.finding(), publish.title(stage.finding()), incident.tag, "http://127.0.0.1:8080/incidents/5"
-    )
-    double = int(stage.do(other).remote_id)
+    double = filed_too(stage)
     work_item.update(stage.door, acts.UpdateWorkItem((findings.run(42),), 0, 2, stage.project.id, double, ""))
-    copy = int(stage.do(other).remote_id)  # this one by a person
+    copy = filed_too(stage)  # this one by a person
     stage.project.work_items[copy]["fields"]["System.CreatedBy"] = wire.person("Build Requester", "")
     stage.organisation.search_lag_seconds = 0
     with Session(engine) as session, session.begin():
@@ -225,10 +230,7 @@ def test_whoever_knows_its_item_will_look_for_a_second_one(engine: Engine, stage
 
 def filed_by_another(engine: Engine, stage: Stage) -> tuple[int, int]:
     """Let another deployment of triage file an item just before. Returns its number, and that of ours."""
-    tag = plan.incident_tag(stage.organisation.url, plan.incident_key(stage.finding()))
-    earlier = stage.finding(findings.run(40))
-    act = acts.FileWorkItem(earlier, publish.title(earlier), tag, "http://127.0.0.1:8081/incidents/1")
-    theirs = int(stage.do(act).remote_id)
+    theirs = filed_too(stage, 40)
     stage.organisation.search_lag_seconds = 60  # nor can ours know of it
     record_it(engine, stage, stage.finding())
     tell_it(stage.door, engine, telling(engine))
@@ -286,10 +288,7 @@ def test_an_item_filed_twice_is_closed_also_when_its_incident_is_over(
     tell_it(stage.door, engine, telling(engine))
     incident = the_incident(engine)
     stage.organisation.search_lag_seconds = 60  # another triage files it, too, and neither can know
-    other = acts.FileWorkItem(
-        stage.finding(), publish.title(stage.finding()), incident.tag, "http://127.0.0.1:8080/incidents/5"
-    )
-    double = int(stage.do(other).remote_id)
+    double = filed_too(stage)
     stage.organisation.search_lag_seconds = 0
     record.end(engine, incident.id or 0, incident.last_failed_at, reason="It was renewed at once.")
     if comes_again:  # then it may be the new incident's own
